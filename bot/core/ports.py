@@ -1,0 +1,519 @@
+"""The ports: what the core asks of backends, platforms and the store, and the values that cross.
+
+Everything is called on one event loop. Implementations move blocking work to threads or processes of
+their own. Only frozen, plain values cross; pictures cross as encoded bytes, never as links or objects of
+a library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from bot.core.request import JSON, ImageRequest, ImageResult, Requester, State
+
+if TYPE_CHECKING:
+    from bot.core.studio import Studio
+
+Address: TypeAlias = Mapping[str, JSON]
+"""How an adapter finds a conversation again after a restart: plain JSON, no secrets beyond reply handles."""
+
+
+# --- backends ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model that a backend offers, and what it does best.
+
+    id: what --model takes; sides in pixels; native_pixels: larger requests are made at this area and
+    enlarged (None: made as asked); schedulers: A1111 names offered; refused_schedulers: name -> why;
+    commercial: whether its licence allows commercial use; advice: one line for people, or empty.
+    """
+
+    id: str
+    title: str
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    scheduler: str | None = None
+    licence: str = ""
+    commercial: bool = True
+    demo: bool = False
+    native_pixels: int | None = None
+    schedulers: tuple[str, ...] = ()
+    refused_schedulers: Mapping[str, str] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do, reported truthfully, so that only what works is offered.
+
+    slots: jobs it takes at a time; max_batch: pictures in one model call; params: the names of the
+    ImageRequest fields that it honours beyond prompt, width, height, count; checks_content: it looks at
+    results and may reject them (then no preview is shown); speed: relative to the machine that estimates
+    are learned on, so that a slow card does not charge more.
+    """
+
+    models: tuple[Model, ...]
+    slots: int = 1
+    max_batch: int = 1
+    params: frozenset[str] = frozenset()
+    progress: bool = False
+    previews: bool = False
+    cancel: bool = False
+    resumable: bool = False
+    checks_content: bool = False
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRef:
+    """How to find a submitted job again: plain JSON without secrets, stored before anything else is done."""
+
+    backend: str
+    data: Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waiting inside the backend; ahead: jobs before it; eta: seconds until it starts, None where unknown."""
+
+    ahead: int
+    eta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Work done so far. fraction: 0 to 1; step and total count model calls; phase: "Loading the model"."""
+
+    fraction: float
+    step: int | None = None
+    total: int | None = None
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A rough, small picture of what is forming: encoded bytes."""
+
+    data: bytes
+    mime: str
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReady:
+    """Picture `index` (0-based) is made: encoded bytes without recipe; seed: the one it was made from."""
+
+    index: int
+    data: bytes
+    mime: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRejected:
+    """Picture `index` was made and kept back by the backend's own check; reason: safe to show."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job is complete. device_seconds: what it used, a shared batch split by pictures; money: US dollars.
+
+    notes: for people, one idea each; applied: what was really used where it differs from the request
+    (width, height, guidance_scale, scheduler, prompt), for the recipe.
+    """
+
+    device_seconds: float
+    money: float | None = None
+    model: str = ""
+    notes: tuple[str, ...] = ()
+    applied: Mapping[str, JSON] = field(default_factory=dict)
+
+
+Event: TypeAlias = Queued | Progress | Preview | ImageReady | ImageRejected | Done
+
+
+class CancelOutcome(Enum):
+    """What became of a wish to cancel."""
+
+    CANCELLED = "cancelled"
+    REQUESTED = "requested"
+    TOO_LATE = "too late"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """ok: it can take jobs; loading: it will be able to shortly; detail: one line, safe for an operator."""
+
+    ok: bool
+    loading: bool = False
+    detail: str = ""
+
+
+class Backend(Protocol):
+    """One place that makes pictures.
+
+    Errors of submit and events: InvalidRequest, ContentRejected, AuthFailed, QuotaExceeded, RateLimited,
+    Unavailable, TimedOut, Cancelled, ProtocolError, each with `accepted` saying whether the remote took the
+    job. events() of a lost ref raises Unavailable(accepted=False). Where a job was sent but never answered
+    `accepted` is None, and it is never resubmitted by itself. A resumable backend's RemoteRef survives a
+    restart of this program.
+    """
+
+    name: str
+
+    async def capabilities(self) -> Capabilities:
+        """What it can do now; may change when a model is loaded. Does not wait for loading."""
+        ...
+
+    async def submit(self, request: ImageRequest, *, job_id: str) -> RemoteRef:
+        """Hand over a job. For an API that blocks, only prepare: the call happens in events()."""
+        ...
+
+    def events(self, ref: RemoteRef) -> AsyncIterator[Event]:
+        """What happens to the job, ending with Done or an error. Closing the iterator only stops watching."""
+        ...
+
+    async def cancel(self, ref: RemoteRef) -> CancelOutcome:
+        """Stop the work; idempotent; its events() then raise Cancelled, unless it was too late."""
+        ...
+
+    async def health(self) -> Health:
+        """Whether it can take jobs; answers at once."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop and leave nothing behind; idempotent."""
+        ...
+
+
+# --- platforms --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the queue. own_rank of own_total among the member's own; ahead: requests before it;
+    low, high: seconds until it is done, the 10 and 90 % ends of the range."""
+
+    own_rank: int
+    own_total: int
+    ahead: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """How a group stands, for people. Pictures come by deliver(), never here, but for the preview.
+
+    made of total: pictures; by: the Unix time when it should be done (90 %), None where unknown;
+    message: why it failed, safe to show; restarted: the program was restarted since it was accepted.
+    """
+
+    group_id: str
+    prompt: str
+    state: State
+    made: int = 0
+    total: int = 1
+    position: Position | None = None
+    by: float | None = None
+    progress: Progress | None = None
+    preview: Preview | None = None
+    message: str = ""
+    reference: str = ""
+    restarted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a platform bears an edit. seconds_per_message: between edits of one message;
+    edits_per_minute: over one tenant."""
+
+    seconds_per_message: float
+    edits_per_minute: int
+
+
+class Conversation(Protocol):
+    """Where one group is answered. All calls are idempotent; calls for one group never overlap.
+
+    Errors: Gone, RateLimited, Unavailable or Refused.
+    """
+
+    async def prepare(self, store: Callable[[Address], Awaitable[None]]) -> Address:
+        """Make the messages that status and pictures will be shown in, calling `store` with the address after
+        each one; "exists already" is success. Further messages for a large result are made in deliver(),
+        as placeholders whose ids are stored (by the same callable) before any file goes out."""
+        ...
+
+    async def show(self, status: JobStatus) -> None:
+        """Show how it stands. Coalesced by the core; a progress may be dropped, an end never."""
+        ...
+
+    async def deliver(self, result: ImageResult) -> None:
+        """Show the result, whatever its state: an idempotent edit."""
+        ...
+
+
+class Adapter(Protocol):
+    """One platform."""
+
+    name: str
+    pace: Pace
+
+    def routes(self) -> Sequence[object]:
+        """aiohttp route definitions that the program's one server serves for it; may be empty."""
+        ...
+
+    async def run(self, studio: Studio) -> None:
+        """Serve until cancelled. `studio` is also given before routes are called."""
+        ...
+
+    def conversation(self, address: Address) -> Conversation:
+        """The conversation at a stored address; no I/O."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop and leave nothing behind; idempotent."""
+        ...
+
+
+# --- the store --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A picture as the store knows it: `name` is its file's name in the pictures folder."""
+
+    name: str
+    index: int
+    mime: str
+    width: int
+    height: int
+    seed: int
+    alt_text: str
+    recipe: Mapping[str, JSON]
+    withheld: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """One ImageRequest of a group. cost: estimated device-seconds; attempt: 0-based; a lease is held while
+    RUNNING; request: as JSON, input pictures by file name (see bot.core.codec)."""
+
+    job_id: str
+    group_id: str
+    index: int
+    request: Mapping[str, JSON]
+    cost: float
+    state: State = State.ACCEPTED
+    attempt: int = 0
+    backend: str = ""
+    ref: RemoteRef | None = None
+    message: str = ""
+    reference: str = ""
+    device_seconds: float = 0.0
+    money: float | None = None
+    model: str = ""
+    notes: tuple[str, ...] = ()
+    pictures: tuple[StoredPicture, ...] = ()
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGroup:
+    """What one message asked for: one or more jobs, one address. Accepted whole or refused whole.
+
+    event_key: the platform's id of the event, unique; sequence: order of acceptance, set by the store;
+    options: what was typed, as JSON, for Remix; prepared: its status message exists.
+    """
+
+    group_id: str
+    event_key: str
+    requester: Requester
+    address: Address
+    options: Mapping[str, JSON]
+    created_at: float
+    prepared: bool = False
+    delivered_at: float | None = None
+    sequence: int = 0
+    jobs: tuple[StoredJob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShareTag:
+    """A node of the fair queue, as stored. guild None: the root; user None: a guild. vt: its own virtual
+    time; virtual: the start tag of the last dispatch among its children (V); credit: unspent refund."""
+
+    guild: str | None
+    user: str | None
+    vt: float
+    virtual: float
+    weight: float = 1.0
+    credit: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: state is DONE, WITHHELD, FAILED or CANCELLED."""
+
+    state: State
+    pictures: tuple[StoredPicture, ...] = ()
+    message: str = ""
+    reference: str = ""
+    device_seconds: float = 0.0
+    money: float | None = None
+    model: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A row of the outbox: a group that has ended and is to be shown. tries: failed attempts so far."""
+
+    group_id: str
+    tries: int = 0
+    due_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key as stored: `digest` is the SHA-256 (hex) of the key; the key itself is shown once."""
+
+    key_id: str
+    name: str
+    digest: str
+    created_at: float
+    organization: str | None = None
+    weight: float = 1.0
+    daily_budget: float | None = None
+    revoked_at: float | None = None
+
+
+class Store(Protocol):
+    """Durable state. A write returns once it is committed and synced; writes that wait together share one
+    commit. Times are Unix seconds, given by the caller. Writes are applied in the order of the calls."""
+
+    async def accept(self, group: StoredGroup) -> StoredGroup | None:
+        """Commit a group with its jobs. None where it is new; the stored group where its event_key is known
+        (then nothing is written)."""
+        ...
+
+    async def save_address(self, group_id: str, address: Address, *, prepared: bool = False) -> None:
+        """Replace the address; with `prepared`, mark the group prepared and its ACCEPTED jobs QUEUED."""
+        ...
+
+    async def start(
+        self, job_id: str, *, attempt: int, backend: str, at: float, lease_until: float, tags: Sequence[ShareTag]
+    ) -> bool:
+        """QUEUED -> RUNNING under a lease. False (nothing written) where the job is not QUEUED at `attempt`."""
+        ...
+
+    async def save_ref(self, job_id: str, *, attempt: int, ref: RemoteRef) -> bool:
+        """Store the remote reference of a RUNNING job. False where the attempt is stale."""
+        ...
+
+    async def renew(self, job_ids: Sequence[str], *, lease_until: float) -> None:
+        """Extend the leases of RUNNING jobs."""
+        ...
+
+    async def requeue(self, job_id: str, *, attempt: int, tags: Sequence[ShareTag]) -> bool:
+        """RUNNING -> QUEUED with attempt + 1, its ref forgotten. False where the attempt is stale."""
+        ...
+
+    async def finish(
+        self, job_id: str, *, attempt: int, outcome: Outcome, at: float, tags: Sequence[ShareTag]
+    ) -> bool:
+        """End a job; where it was the group's last, put the group into the outbox, in the same transaction.
+        False (nothing written) where the job has ended already or the attempt is stale."""
+        ...
+
+    async def unfinished(self) -> Sequence[StoredGroup]:
+        """Groups with a job that has not ended, in order of acceptance, with all their jobs."""
+        ...
+
+    async def outbox(self, *, limit: int = 1000) -> Sequence[Delivery]:
+        """Undelivered rows, soonest due first."""
+        ...
+
+    async def postpone(self, group_id: str, *, tries: int, due_at: float) -> None:
+        """Note a failed delivery."""
+        ...
+
+    async def delivered(self, group_id: str, *, at: float) -> None:
+        """Take a group out of the outbox and mark it delivered; idempotent."""
+        ...
+
+    async def group(self, group_id: str) -> StoredGroup | None:
+        """One group with its jobs, None where unknown."""
+        ...
+
+    async def history(
+        self, requester: Requester, *, limit: int = 50, before: int | None = None
+    ) -> Sequence[StoredGroup]:
+        """A member's groups within the guild, newest first; before: only sequences below it."""
+        ...
+
+    async def picture(self, name: str) -> tuple[StoredGroup, StoredPicture] | None:
+        """The picture with this file name, and its group."""
+        ...
+
+    async def forget(self, group_id: str) -> Sequence[str]:
+        """Delete an ended group; returns the names of its picture files, for the caller to remove."""
+        ...
+
+    async def tags(self) -> Sequence[ShareTag]:
+        """All stored nodes of the fair queue."""
+        ...
+
+    async def add_key(self, key: ApiKey) -> None:
+        """Store a key; visible to other processes on the same data at once."""
+        ...
+
+    async def keys(self) -> Sequence[ApiKey]:
+        """All keys, revoked ones too."""
+        ...
+
+    async def key(self, digest: str) -> ApiKey | None:
+        """The unrevoked key with this digest, read fresh."""
+        ...
+
+    async def shelf_get(self, shelf: str, key: str) -> JSON:
+        """A value, None where there is none."""
+        ...
+
+    async def shelf_put(self, shelf: str, key: str, value: JSON) -> None:
+        """Set a value; None deletes it."""
+        ...
+
+    async def shelf_put_once(self, shelf: str, key: str, value: JSON) -> bool:
+        """Set a value where there is none; False where there was one."""
+        ...
+
+    async def check(self) -> str:
+        """"ok", or what is wrong with the data (an integrity check)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Commit what waits and close; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, passed in. now: Unix seconds; monotonic: seconds; sleep: suspends the caller."""
+
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]

@@ -1,0 +1,89 @@
+"""Settings, frozen. Filled by bot/config.py from the environment; the core reads nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bot.core.request import Limits
+
+
+class Secret:
+    """A string that does not print itself. `reveal()` gives it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._value else "Secret()"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """One entry of FAIRBRUSH_BACKENDS: `kind:target;name=value;...`."""
+
+    kind: str
+    target: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """kind:target, what logs and receipts say."""
+        return f"{self.kind}:{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operator can set.
+
+    host, port: where the web server listens (port 0: any free one); lease_seconds: how long a running job
+    may go without a sign of life of this program; job_timeout: seconds without any event from a backend
+    after which a job is taken from it; attempts: tries of a job before it fails; secrets: tokens by their
+    environment name.
+    """
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8765
+    public_url: str = ""
+    database_url: str = ""
+    backends: tuple[BackendEntry, ...] = (BackendEntry("local", ""),)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    styles: Mapping[str, str] = field(default_factory=dict)
+    blocked_words: tuple[str, ...] = ()
+    safety_checker: bool = True
+    previews: bool = True
+    lease_seconds: float = 30.0
+    job_timeout: float = 120.0
+    attempts: int = 3
+    log_level: str = "info"
+    cache_dir: Path | None = None
+    device: str = ""
+    threads: int | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+    @property
+    def pictures_dir(self) -> Path:
+        """Where picture files lie."""
+        return self.data_dir / "pictures"
+
+    def secret(self, name: str) -> Secret:
+        """The secret with this environment name; an empty one where unset."""
+        return self.secrets.get(name, Secret(""))
