@@ -276,7 +276,7 @@ class Adapter(Protocol):
         ...
 
     async def run(self, studio: Studio) -> None:
-        """Serve until cancelled. `studio` is also given before routes are called."""
+        """Serve until cancelled; it is started before the first request reaches routes()."""
         ...
 
     def conversation(self, address: Address) -> Conversation:
