@@ -28,8 +28,8 @@ class Requester:
 
     @property
     def tenant(self) -> str:
-        """The guild, unique over platforms: the first level of the fair queue."""
-        return f"{self.platform}:{self.guild}"
+        """The guild, unique over platforms: the first level of the fair queue. A key is one over all of them."""
+        return self.guild if self.guild.startswith("key:") else f"{self.platform}:{self.guild}"
 
     @property
     def member(self) -> str:

@@ -64,7 +64,6 @@ class Settings:
     public_url: str = ""
     database_url: str = ""
     backends: tuple[BackendEntry, ...] = (BackendEntry("local", ""),)
-    aliases: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     styles: Mapping[str, str] = field(default_factory=dict)
     blocked_words: tuple[str, ...] = ()

@@ -1,0 +1,287 @@
+"""The only wiring: settings in, a running program out. Nothing is built at import."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TextIO
+
+from bot import program_version
+from bot.core.delivery import Courier
+from bot.core.desk import Desk, LiveGroup
+from bot.core.dispatcher import Dispatcher
+from bot.core.errors import ConfigurationError
+from bot.core.estimator import Estimator
+from bot.core.fairqueue import FairQueue
+from bot.core.gallery import Gallery
+from bot.core.lanes import Lane
+from bot.core.moderation import Moderation
+from bot.core.ports import Adapter, Backend, Clock, Health, Store
+from bot.core.request import JSON, State
+from bot.core.revival import revive
+from bot.core.settings import Settings
+from bot.core.studio import Studio
+from bot.server import Server
+
+log = logging.getLogger(__name__)
+
+REAL_CLOCK = Clock(now=time.time, monotonic=time.monotonic, sleep=asyncio.sleep)
+RESTART_MOST = 300.0
+
+
+class App:
+    """The program. start() returns once jobs are accepted durably; aclose() drains and keeps the rest."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        adapters: Sequence[Adapter],
+        backends: Sequence[Backend],
+        clock: Clock,
+        *,
+        serve: bool,
+    ) -> None:
+        self.settings = settings
+        self._serve = serve
+        self.studio: Studio
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._adapters = {adapter.name: adapter for adapter in adapters}
+        self._backends = list(backends)
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lock: TextIO | None = None
+        self._store: Store | None = None
+        self._courier: Courier
+        self._dispatcher: Dispatcher
+        self._server: Server
+        self._health: dict[str, Health] = {}
+        self._ready = False
+
+    @property
+    def url(self) -> str:
+        """Where the web server listens."""
+        return self._server.url
+
+    def serves(self, name: str) -> bool:
+        """Whether an adapter of this name is loaded."""
+        return name in self._adapters
+
+    async def start(self) -> None:
+        """Open the data, take up what was left, connect the platforms, serve. Raises ConfigurationError."""
+        self._lock = hold(self.settings.data_dir)
+        self._store = store = await open_store(self.settings)
+        await self._wire(store)
+        if self._serve:
+            routes = [route for adapter in self._adapters.values() for route in adapter.routes()]
+            self._server = Server(self.settings.host, self.settings.port, routes, self._readiness)
+            await self._server.start()
+        for adapter in self._adapters.values():
+            self._spawn(self._supervise(adapter))
+        self._spawn(self._dispatcher.run())
+        self._spawn(self._watch_health())
+        self._dispatcher.wake()
+        self._ready = True
+
+    async def _wire(self, store: Store) -> None:
+        settings, clock = self.settings, self._clock
+        desk, queue = Desk(), FairQueue()
+        gallery = Gallery(settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}")
+        estimator = Estimator()
+        lanes = [Lane(backend, await backend.capabilities()) for backend in self._backends]
+
+        async def result_of(group_id: str):  # type: ignore[no-untyped-def]
+            return await self.studio.result(group_id)
+
+        courier = Courier(
+            store,
+            self._adapters,
+            clock,
+            on_prepared=self._line_up,
+            on_gone=lambda group: self.studio.cancel_group(group, ""),
+            result_of=result_of,
+            on_delivered=desk.remove,
+        )
+        self._courier = courier
+        self._dispatcher = Dispatcher(
+            desk,
+            queue,
+            store,
+            lanes,
+            gallery,
+            estimator,
+            clock,
+            settings,
+            on_status=courier.show,
+            on_ended=lambda group: courier.end(group.group_id),
+        )
+        self.studio = Studio(
+            settings,
+            store,
+            desk,
+            self._dispatcher,
+            gallery,
+            estimator,
+            Moderation(blocked_words=settings.blocked_words),
+            clock,
+            open_line=courier.open,
+        )
+        left = await revive(store, desk, queue, self._dispatcher, courier, gallery)
+        if left:
+            log.info("restarted: %d unfinished requests kept their places", left)
+
+    def _line_up(self, group: LiveGroup) -> None:
+        for job in group.jobs:
+            if job.state is State.ACCEPTED:
+                self._dispatcher.push(job)
+        self._dispatcher.show_places()
+
+    async def aclose(self, *, drain: float = 0.0) -> None:
+        """Take in nothing more, give what runs `drain` seconds, keep the rest; idempotent."""
+        self._ready = False
+        if hasattr(self, "studio"):
+            self.studio.accepting = False
+            await self._dispatcher.drain(drain)
+            if drain:
+                await asyncio.wait({asyncio.ensure_future(self._courier.idle())}, timeout=min(drain, 5.0))
+            await self._courier.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if hasattr(self, "_server"):
+            await self._server.aclose()
+        for part in (*self._adapters.values(), *self._backends):
+            await part.aclose()
+        if self._store is not None:
+            await self._store.aclose()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _spawn(self, work) -> None:  # type: ignore[no-untyped-def]
+        self._tasks.append(asyncio.ensure_future(work))
+
+    async def _supervise(self, adapter: Adapter) -> None:
+        """Run an adapter; begin again when it breaks, later each time. A wrong setting ends the program."""
+        delay = 1.0
+        while True:
+            try:
+                await adapter.run(self.studio)
+                return
+            except ConfigurationError as error:
+                if not self.failed.done():
+                    self.failed.set_exception(error)
+                return
+            except Exception:  # one platform's trouble must not stop the others
+                log.exception("%s stopped; again in %.0f s", adapter.name, delay)
+            await self._clock.sleep(delay)
+            delay = min(delay * 2, RESTART_MOST)
+
+    async def _watch_health(self) -> None:
+        while True:
+            for backend in self._backends:
+                health = await backend.health()
+                if health != self._health.get(backend.name) and health.detail:
+                    log.info("%s: %s", backend.name, health.detail)
+                self._health[backend.name] = health
+            await self._clock.sleep(1.0)
+
+    def _readiness(self) -> tuple[bool, Mapping[str, JSON]]:
+        backends: dict[str, JSON] = {}
+        for backend in self._backends:
+            health = self._health.get(backend.name)
+            state = "starting" if health is None else "loading" if health.loading else "ok" if health.ok else "down"
+            backends[backend.name] = {"state": state, "detail": health.detail if health else ""}
+        return self._ready, {"ready": self._ready, "adapters": list(self._adapters), "backends": backends}
+
+
+def build(
+    settings: Settings,
+    adapters: Sequence[Adapter] | None = None,
+    backends: Sequence[Backend] | None = None,
+    *,
+    clock: Clock = REAL_CLOCK,
+    serve: bool = True,
+) -> App:
+    """The program for these settings, not started; adapters and backends default to the installed, enabled
+    ones; serve: whether to listen for HTTP. Call within a running event loop. Raises ConfigurationError."""
+    return App(
+        settings,
+        load_adapters(settings) if adapters is None else adapters,
+        load_backends(settings) if backends is None else backends,
+        clock,
+        serve=serve,
+    )
+
+
+def load_adapters(settings: Settings) -> list[Adapter]:
+    """The installed adapters that the settings enable."""
+    made = [_load("fairbrush.adapters", name)(settings) for name in installed("fairbrush.adapters")]
+    return [adapter for adapter in made if adapter is not None]
+
+
+def load_backends(settings: Settings) -> list[Backend]:
+    """The backends that the settings name. Raises ConfigurationError for a kind that is not installed."""
+    known = installed("fairbrush.backends")
+    for entry in settings.backends:
+        if entry.kind not in known:
+            raise ConfigurationError(
+                f'FAIRBRUSH_BACKENDS: there is no kind "{entry.kind}". There is: {", ".join(known)}.'
+            )
+    return [_load("fairbrush.backends", entry.kind)(entry.target, settings) for entry in settings.backends]
+
+
+def installed(group: str) -> list[str]:
+    """Names in an entry-point group. Raises ConfigurationError where the distribution is not installed."""
+    names = sorted({point.name for point in entry_points(group=group)})
+    if not names:
+        raise ConfigurationError("Fairbrush is not installed here. Run: pip install -e '.[local]'")
+    return names
+
+
+def _load(group: str, name: str) -> Callable[..., object]:  # type: ignore[type-arg]
+    (point, *_) = entry_points(group=group, name=name)
+    loaded: Callable[..., object] = point.load()
+    return loaded
+
+
+async def open_store(settings: Settings) -> Store:
+    """The store that FAIRBRUSH_DATABASE_URL names; by default SQLite in the data folder."""
+    from bot.store.sqlite import open_store as open_sqlite
+
+    url = settings.database_url
+    if url and not url.startswith("sqlite:///"):
+        raise ConfigurationError("FAIRBRUSH_DATABASE_URL: only sqlite:///PATH is known, or leave it empty.")
+    path = Path(url.removeprefix("sqlite:///")) if url else settings.data_dir / "fairbrush.sqlite3"
+    return await open_sqlite(path)
+
+
+def hold(data_dir: Path) -> TextIO:
+    """Lock the data folder for this process; the lock dies with it. Raises ConfigurationError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (data_dir / "pictures").mkdir(exist_ok=True, mode=0o700)
+        handle = open(data_dir / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held until aclose
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {data_dir} cannot be used: {error.strerror}. Choose another with --data-dir."
+        ) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.seek(0)
+        holder = handle.read().strip() or "another process"
+        handle.close()
+        raise ConfigurationError(
+            f"The data folder {data_dir} is in use by process {holder}. Stop it, or choose another with --data-dir."
+        ) from None
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle

@@ -1,0 +1,202 @@
+"""What is in hand: the groups that have not been delivered yet, as they stand now.
+
+Memory only; the store holds the truth and the desk is rebuilt from it on start. Knows no platform and no
+backend.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bot.core.ports import Address, ImageReady, JobStatus, Position, Preview, Progress, RemoteRef, StoredGroup
+from bot.core.request import ImageRequest, Requester, State
+
+
+@dataclass(slots=True, eq=False)
+class LiveJob:
+    """One ImageRequest in hand. failures: tries that failed in this run of the program; not_before:
+    monotonic time before which it is not tried again; waiting_inside: jobs before it inside the backend."""
+
+    job_id: str
+    index: int
+    request: ImageRequest
+    cost: float
+    group: LiveGroup
+    state: State = State.ACCEPTED
+    attempt: int = 0
+    failures: int = 0
+    not_before: float = 0.0
+    avoid: set[str] = field(default_factory=set)
+    backend: str = ""
+    ref: RemoteRef | None = None
+    cancelling: bool = False
+    last_sign: float = 0.0
+    queued_at: float = 0.0
+    predicted: float | None = None
+    progress: Progress | None = None
+    preview: Preview | None = None
+    waiting_inside: int | None = None
+    images: dict[int, ImageReady] = field(default_factory=dict)
+    rejected: dict[int, str] = field(default_factory=dict)
+    message: str = ""
+    reference: str = ""
+
+    def forget_attempt(self) -> None:
+        """Drop what a failed attempt left behind."""
+        self.ref, self.progress, self.preview, self.waiting_inside, self.backend = None, None, None, None, ""
+        self.images.clear()
+        self.rejected.clear()
+
+
+@dataclass(slots=True, eq=False)
+class LiveGroup:
+    """One accepted message in hand."""
+
+    group_id: str
+    requester: Requester
+    address: Address
+    created_at: float
+    jobs: list[LiveJob] = field(default_factory=list)
+    prepared: bool = False
+    restarted: bool = False
+    position: Position | None = None
+    by: float | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The first job's prompt, for people."""
+        return self.jobs[0].request.prompt if self.jobs else ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether every job has ended."""
+        return all(job.state.ended for job in self.jobs)
+
+    @property
+    def spoiler(self) -> bool:
+        """Whether the pictures are to be hidden until clicked."""
+        return any(job.request.spoiler for job in self.jobs)
+
+
+def group_state(states: list[State]) -> State:
+    """A group's state: that of its most active job, or what came of all of them."""
+    order = (State.RUNNING, State.QUEUED, State.ACCEPTED, State.DONE, State.WITHHELD, State.FAILED, State.CANCELLED)
+    return next(state for state in order if state in states)
+
+
+class Desk:
+    """The groups in hand, by id, and how many jobs wait for whom."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, LiveGroup] = {}
+        self._jobs: dict[str, LiveJob] = {}
+        self._by_member: dict[tuple[str, str], dict[str, LiveGroup]] = {}
+        self._reserved: Counter[str] = Counter()
+
+    def add(self, group: LiveGroup) -> None:
+        """Take a group in hand."""
+        self.groups[group.group_id] = group
+        self._jobs.update((job.job_id, job) for job in group.jobs)
+        self._by_member.setdefault(_member(group.requester), {})[group.group_id] = group
+
+    def remove(self, group_id: str) -> None:
+        """Let go of a group; idempotent."""
+        group = self.groups.pop(group_id, None)
+        if group is None:
+            return
+        for job in group.jobs:
+            self._jobs.pop(job.job_id, None)
+        mine = self._by_member.get(_member(group.requester), {})
+        mine.pop(group_id, None)
+        if not mine:
+            self._by_member.pop(_member(group.requester), None)
+
+    def job(self, job_id: str) -> LiveJob:
+        """A job in hand; KeyError where there is none."""
+        return self._jobs[job_id]
+
+    def of(self, requester: Requester) -> list[LiveGroup]:
+        """A member's unfinished groups within the guild, oldest first."""
+        mine = self._by_member.get(_member(requester), {})
+        return [group for group in mine.values() if not group.ended]
+
+    def jobs(self) -> Iterator[LiveJob]:
+        """All jobs in hand."""
+        return iter(self._jobs.values())
+
+    def reserve(self, requester: Requester, jobs: int) -> None:
+        """Count jobs that are being committed as waiting already; undone by release()."""
+        self._reserved[requester.member] += jobs
+        self._reserved[requester.tenant] += jobs
+
+    def release(self, requester: Requester, jobs: int) -> None:
+        """Undo a reserve()."""
+        for name in (requester.member, requester.tenant):
+            self._reserved[name] -= jobs
+            if self._reserved[name] <= 0:
+                del self._reserved[name]
+
+    def waiting(self, name: str) -> int:
+        """Jobs reserved under a member's or a tenant's name: accepted and neither running nor ended."""
+        return self._reserved[name]
+
+
+def _member(requester: Requester) -> tuple[str, str]:
+    return requester.tenant, requester.member
+
+
+def live_group(stored: StoredGroup, requests: list[ImageRequest], *, restarted: bool = False) -> LiveGroup:
+    """A stored group taken in hand, its requests decoded by the caller."""
+    group = LiveGroup(
+        stored.group_id,
+        stored.requester,
+        stored.address,
+        stored.created_at,
+        prepared=stored.prepared,
+        restarted=restarted,
+    )
+    for job, request in zip(stored.jobs, requests, strict=True):
+        live = LiveJob(job.job_id, job.index, request, job.cost, group, state=job.state, attempt=job.attempt)
+        live.ref, live.backend, live.message, live.reference = job.ref, job.backend, job.message, job.reference
+        group.jobs.append(live)
+    return group
+
+
+def status_of(group: LiveGroup) -> JobStatus:
+    """How a group stands, for people: the running job's progress, or the place of the first that waits."""
+    running = [job for job in group.jobs if job.state is State.RUNNING and job.waiting_inside is None]
+    total = sum(job.request.count for job in group.jobs)
+    state = group_state([job.state for job in group.jobs])
+    if state is State.RUNNING and not running:
+        state = State.QUEUED
+    return JobStatus(
+        group.group_id,
+        group.prompt,
+        state,
+        made=sum(_made(job) for job in group.jobs),
+        total=total,
+        position=group.position if state is State.QUEUED else None,
+        by=group.by,
+        progress=_overall(group, running),
+        preview=next((job.preview for job in running if job.preview), None),
+        message=next((job.message for job in group.jobs if job.message), ""),
+        reference=next((job.reference for job in group.jobs if job.reference), ""),
+        restarted=group.restarted,
+    )
+
+
+def _made(job: LiveJob) -> int:
+    return job.request.count if job.state is State.DONE else len(job.images)
+
+
+def _overall(group: LiveGroup, running: list[LiveJob]) -> Progress | None:
+    if not running:
+        return None
+    first = running[0].progress or Progress(0.0)
+    if len(group.jobs) == 1:
+        return first
+    done = sum(job.request.count for job in group.jobs if job.state.ended)
+    part = sum((job.progress.fraction if job.progress else 0.0) * job.request.count for job in running)
+    return Progress((done + part) / sum(job.request.count for job in group.jobs), phase=first.phase)

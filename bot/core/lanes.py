@@ -1,0 +1,96 @@
+"""A backend as the dispatcher sees it: what it can do, what it is doing, and whether it is resting.
+
+Knows nothing of the queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bot.core.errors import AuthFailed, Fault, QuotaExceeded, RateLimited
+from bot.core.ports import Backend, Capabilities, Model
+from bot.core.request import ImageRequest
+
+log = logging.getLogger(__name__)
+
+REST_FIRST, REST_MOST = 0.5, 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One backend with its running jobs. rest_until: monotonic time before which it gets nothing new;
+    faults: failures in a row."""
+
+    backend: Backend
+    capabilities: Capabilities
+    running: set[str] = field(default_factory=set)
+    faults: int = 0
+    rest_until: float = float("-inf")
+
+    @property
+    def name(self) -> str:
+        """The backend's name: kind:target."""
+        return self.backend.name
+
+    @property
+    def power(self) -> float:
+        """Device-seconds that it works off in a second. Jobs in one batch share a device; hosted slots each
+        have one of their own."""
+        devices = 1 if self.capabilities.max_batch > 1 else self.capabilities.slots
+        return max(devices * self.capabilities.speed, 1e-6)
+
+    async def refresh(self) -> None:
+        """Ask anew what it can do: a model that loads changes it."""
+        try:
+            self.capabilities = await self.backend.capabilities()
+        except Fault as error:
+            log.info("%s: capabilities not refreshed: %s", self.name, error.message)
+
+    def free(self, now: float) -> bool:
+        """Whether it takes another job."""
+        return len(self.running) < self.capabilities.slots and now >= self.rest_until
+
+    def model(self, name: str | None) -> Model | None:
+        """The model with this id, or its default for None; None where it has no such model."""
+        models = self.capabilities.models
+        if name is None:
+            return models[0] if models else None
+        return next((model for model in models if model.id == name), None)
+
+    def can_run(self, request: ImageRequest) -> bool:
+        """Whether it offers the model and honours every field that is set."""
+        return self.model(request.model) is not None and needs(request) <= self.capabilities.params
+
+    def failed(self, error: Fault, now: float) -> None:
+        """Rest after a fault: longer each time in a row, or as long as the backend said."""
+        self.faults += 1
+        rest = min(REST_MOST, REST_FIRST * 2.0 ** min(self.faults - 1, 16))
+        if isinstance(error, AuthFailed | QuotaExceeded):
+            rest = REST_MOST
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            rest = error.retry_after
+        self.rest_until = now + rest
+
+    def succeeded(self) -> None:
+        """It works: forget its faults."""
+        self.faults, self.rest_until = 0, float("-inf")
+
+
+_OPTIONAL: Mapping[str, object] = {
+    "negative_prompt": "",
+    "scheduler": None,
+    "init_image": None,
+    "mask_image": None,
+}
+
+
+def needs(request: ImageRequest) -> frozenset[str]:
+    """The optional fields that a request uses, which a backend must honour."""
+    return frozenset(name for name, unset in _OPTIONAL.items() if getattr(request, name) != unset)
+
+
+def serving(lanes: Sequence[Lane]) -> float:
+    """Device-seconds that all lanes together work off in a second."""
+    return sum(lane.power for lane in lanes) or 1.0

@@ -1,0 +1,72 @@
+"""What came of a job or a group, in words and values that are stored and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.core.desk import LiveJob, group_state
+from bot.core.errors import ContentRejected, FairbrushError
+from bot.core.estimator import shown_ahead
+from bot.core.fairqueue import Place
+from bot.core.gallery import Gallery
+from bot.core.ports import Done, Outcome, Position, StoredGroup, StoredPicture
+from bot.core.request import ImageResult, State
+
+
+def made(job: LiveJob, pictures: Sequence[StoredPicture], done: Done) -> Outcome:
+    """A job whose backend finished it: DONE, or WITHHELD where every picture was kept back."""
+    message = ""
+    if job.rejected:
+        reason = next(iter(job.rejected.values()))
+        kept_back = len(job.rejected)
+        message = f"{kept_back} of {job.request.count} withheld: {reason}" if pictures else f"Withheld: {reason}"
+    elif len(pictures) < job.request.count:
+        message = f"{len(pictures)} of {job.request.count} pictures came back."
+    state = State.DONE if pictures else State.WITHHELD if job.rejected else State.FAILED
+    return Outcome(
+        state,
+        pictures=tuple(pictures),
+        message=message,
+        device_seconds=done.device_seconds,
+        money=done.money,
+        model=done.model,
+        notes=done.notes,
+    )
+
+
+def failed(error: FairbrushError, reference: str) -> Outcome:
+    """A job that is not tried again."""
+    state = State.WITHHELD if isinstance(error, ContentRejected) else State.FAILED
+    return Outcome(state, message=error.message, reference=reference)
+
+
+def position(before: Position | None, place: Place, low: float, high: float) -> Position:
+    """A place as it is shown: a later arrival may overtake, so small rises are not."""
+    ahead = shown_ahead(before.ahead if before else None, place.ahead)
+    return Position(place.own_rank, place.own_total, ahead, low, high)
+
+
+def result_of(group: StoredGroup, gallery: Gallery) -> ImageResult:
+    """All that came of an ended group."""
+    jobs = group.jobs
+    pictures = tuple(
+        gallery.picture(picture) for job in jobs for picture in sorted(job.pictures, key=lambda p: p.index)
+    )
+    moneys = [job.money for job in jobs if job.money is not None]
+    return ImageResult(
+        group_id=group.group_id,
+        requester=group.requester,
+        prompt=str(jobs[0].request["prompt"]),
+        state=group_state([job.state for job in jobs]),
+        pictures=pictures,
+        notes=tuple(dict.fromkeys(note for job in jobs for note in job.notes)),
+        message=" ".join(dict.fromkeys(job.message for job in jobs if job.message)),
+        reference=next((job.reference for job in jobs if job.reference), ""),
+        spoiler=any(bool(job.request.get("spoiler")) for job in jobs),
+        backend=next((job.backend for job in jobs if job.backend), ""),
+        model=next((job.model for job in jobs if job.model), ""),
+        device_seconds=sum(job.device_seconds for job in jobs),
+        money=sum(moneys) if moneys else None,
+        waited=max((job.ended_at or group.created_at for job in jobs), default=group.created_at)
+        - group.created_at,
+    )

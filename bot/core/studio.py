@@ -1,0 +1,416 @@
+"""The studio: what adapters call. Submit, cancel, look, do again.
+
+Accepted means committed: submit() returns once the group is durable, and whatever it returned is never
+lost. Knows no platform; addresses and event keys are the adapter's own business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.core.codec import request_to_json
+from bot.core.desk import Desk, LiveGroup, live_group, status_of
+from bot.core.dispatcher import Dispatcher
+from bot.core.errors import Forbidden, InvalidRequest, NotFound, QueueFull, Unavailable
+from bot.core.estimator import Estimator
+from bot.core.gallery import Gallery
+from bot.core.grammar import parse
+from bot.core.lanes import needs
+from bot.core.messages import queue_full
+from bot.core.moderation import Moderation
+from bot.core.options import Options, merge, options_from_json, options_to_json
+from bot.core.outcomes import result_of
+from bot.core.ports import (
+    Address,
+    ApiKey,
+    Clock,
+    JobStatus,
+    Model,
+    Outcome,
+    Store,
+    StoredGroup,
+    StoredJob,
+)
+from bot.core.request import (
+    JSON,
+    MAX_SEED,
+    Defaults,
+    ImageRequest,
+    ImageResult,
+    Limits,
+    Picture,
+    Requester,
+    State,
+)
+from bot.core.resolve import differences, resolve
+from bot.core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+COMMIT_DEADLINE = 1.0  # seconds; a platform's acknowledgement must not wait longer for the disk
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What somebody asks for. event_key: the platform's id of the event, unique, so that an event sent twice
+    is one group; text: the words typed, flags in it win over `options`; literal: no flags, no permutations."""
+
+    requester: Requester
+    event_key: str
+    address: Address
+    text: str = ""
+    options: Options | None = None
+    init_image: bytes | None = None
+    mask_image: bytes | None = None
+    literal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What was accepted. differences: from the defaults, for the receipt; repeated: the event was known
+    already and nothing new was queued."""
+
+    group_id: str
+    requests: tuple[ImageRequest, ...]
+    options: Options
+    differences: tuple[str, ...]
+    repeated: bool
+
+
+class Shelf:
+    """Durable key and value pairs of one adapter."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    async def get(self, key: str) -> JSON:
+        """The value, None where there is none."""
+        return await self._store.shelf_get(self._name, key)
+
+    async def put(self, key: str, value: JSON) -> None:
+        """Set the value; None deletes it."""
+        await self._store.shelf_put(self._name, key, value)
+
+    async def put_once(self, key: str, value: JSON) -> bool:
+        """Set the value where there is none; False where there was one."""
+        return await self._store.shelf_put_once(self._name, key, value)
+
+
+class Studio:
+    """The core's face. open_line: called with each accepted group, to prepare its conversation."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        desk: Desk,
+        dispatcher: Dispatcher,
+        gallery: Gallery,
+        estimator: Estimator,
+        moderation: Moderation,
+        clock: Clock,
+        *,
+        open_line: Callable[[LiveGroup], None],
+    ) -> None:
+        self.settings = settings
+        self._store = store
+        self._desk = desk
+        self._dispatcher = dispatcher
+        self._gallery = gallery
+        self._estimator = estimator
+        self._moderation = moderation
+        self._clock = clock
+        self._open_line = open_line
+        self._late: set[asyncio.Task[None]] = set()
+        self.accepting = True
+
+    # --- what is offered ---
+
+    @property
+    def limits(self) -> Limits:
+        """The ranges of a request."""
+        return self.settings.limits
+
+    def models(self) -> tuple[Model, ...]:
+        """The models offered now, the default first."""
+        found: dict[str, Model] = {}
+        for lane in self._dispatcher.lanes:
+            for model in lane.capabilities.models:
+                found.setdefault(model.id, model)
+        return tuple(found.values())
+
+    def defaults(self, model: str | None = None) -> Defaults:
+        """What a request gets where it does not say. An unknown model gets the default one's."""
+        models = self.models()
+        if not models:
+            raise Unavailable("No backend is ready to make pictures.", retry_after=10.0)
+        best = next((one for one in models if one.id == model), models[0])
+        return Defaults(
+            best.width,
+            best.height,
+            best.steps,
+            best.guidance_scale,
+            scheduler=best.scheduler,
+            styles=self.settings.styles,
+        )
+
+    def params(self, model: str | None) -> frozenset[str]:
+        """Names of the optional fields that some backend honours for this model (None: the default one)."""
+        lanes = [lane for lane in self._dispatcher.lanes if lane.model(model) is not None]
+        return frozenset().union(*(lane.capabilities.params for lane in lanes))
+
+    def shelf(self, adapter: str) -> Shelf:
+        """Durable state of an adapter."""
+        return Shelf(self._store, adapter)
+
+    # --- submit ---
+
+    async def submit(
+        self, submission: Submission, *, acknowledge: Callable[[Ticket], Awaitable[None]] | None = None
+    ) -> Ticket:
+        """Check, commit and line up a request.
+
+        acknowledge: called once it is committed and before its conversation is prepared, for platforms whose
+        acknowledgement is the message itself; a failure of it is logged and changes nothing.
+        Raises a Refusal (nothing is queued) or Unavailable (not accepted; try again).
+        """
+        if not self.accepting:
+            raise Unavailable("Fairbrush is restarting. Send it again in a minute.", retry_after=30.0)
+        options = self._options(submission)
+        requests = await self._resolve(submission, options)
+        self._check_words(options, requests)
+        requester = submission.requester
+        self._check_room(requester, len(requests))
+        self._desk.reserve(requester, len(requests))
+        try:
+            stored = await self._stored(submission, options, requests)
+            known = await self._accept(stored)
+        except BaseException:
+            self._desk.release(requester, len(requests))
+            raise
+        ticket = Ticket(
+            (known or stored).group_id,
+            requests,
+            options,
+            differences(requests[0], self.defaults(requests[0].model)),
+            repeated=known is not None,
+        )
+        if known is not None:
+            self._desk.release(requester, len(requests))
+            return ticket
+        group = live_group(stored, list(requests))
+        self._desk.add(group)
+        await self._acknowledge(acknowledge, ticket)
+        self._open_line(group)
+        return ticket
+
+    def _options(self, submission: Submission) -> Options:
+        base = submission.options or Options()
+        if submission.literal or not submission.text:
+            return merge(base, Options(prompt=submission.text)) if submission.text else base
+        return merge(base, parse(submission.text))
+
+    async def _resolve(self, submission: Submission, options: Options) -> tuple[ImageRequest, ...]:
+        models = self.models()
+        return resolve(
+            options,
+            defaults=self.defaults(options.model),
+            limits=self.limits,
+            models=models,
+            seed=lambda: secrets.randbelow(MAX_SEED + 1),
+            params=self.params(options.model if any(m.id == options.model for m in models) else None),
+            init_image=await self._gallery.take_in(submission.init_image),
+            mask_image=await self._gallery.take_in(submission.mask_image),
+            literal=submission.literal,
+        )
+
+    def _check_words(self, options: Options, requests: Sequence[ImageRequest]) -> None:
+        texts = [text for request in requests for text in (request.prompt, request.negative_prompt)]
+        self._moderation.check([*texts, options.prompt, options.style or ""])
+
+    def _check_room(self, requester: Requester, jobs: int) -> None:
+        limits = self.limits
+        for name, most, whose in (
+            (requester.member, limits.waiting_per_user, "your"),
+            (requester.tenant, limits.waiting_per_guild, "this server's"),
+        ):
+            waiting = self._desk.waiting(name)
+            if waiting + jobs > most:
+                raise QueueFull(queue_full(waiting, most, jobs, whose=whose), field="count")
+
+    async def _stored(
+        self, submission: Submission, options: Options, requests: Sequence[ImageRequest]
+    ) -> StoredGroup:
+        group_id = new_group_id()
+        jobs = []
+        for index, request in enumerate(requests):
+            names = await self._gallery.keep_inputs(request)
+            cost = self._cost(request)
+            data = request_to_json(request, image_names=names)
+            jobs.append(StoredJob(f"{group_id}-{index}", group_id, index, data, cost))
+        return StoredGroup(
+            group_id,
+            f"{submission.requester.platform}:{submission.event_key}",
+            submission.requester,
+            submission.address,
+            options_to_json(options),
+            self._clock.now(),
+            jobs=tuple(jobs),
+        )
+
+    def _cost(self, request: ImageRequest) -> float:
+        """Device-seconds by the first backend that can run it."""
+        lanes = self._dispatcher.lanes
+        lane = next((lane for lane in lanes if lane.can_run(request)), None)
+        if lane is None:
+            fields = ", ".join(sorted(needs(request))) or "this model"
+            raise InvalidRequest(f"No backend here can make this: {fields}.", field="model")
+        model = lane.model(request.model)
+        return self._estimator.cost(request, model.id if model else "", lane.name)
+
+    async def _accept(self, stored: StoredGroup) -> StoredGroup | None:
+        """Commit; refuse where the disk takes too long, and then undo what is committed late."""
+        commit = asyncio.ensure_future(self._store.accept(stored))
+        done, _ = await asyncio.wait({commit}, timeout=COMMIT_DEADLINE)
+        if done:
+            return commit.result()
+        task = asyncio.ensure_future(self._undo(commit, stored))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        raise Unavailable("The disk is too slow right now. Send it again in a minute.", retry_after=30.0)
+
+    async def _undo(self, commit: asyncio.Future[StoredGroup | None], stored: StoredGroup) -> None:
+        if await commit is not None:
+            return
+        now = self._clock.now()
+        for job in stored.jobs:
+            outcome = Outcome(State.CANCELLED, message="The disk was too slow.")
+            await self._store.finish(job.job_id, attempt=0, outcome=outcome, at=now, tags=())
+        await self._store.delivered(stored.group_id, at=now)
+
+    async def _acknowledge(
+        self, acknowledge: Callable[[Ticket], Awaitable[None]] | None, ticket: Ticket
+    ) -> None:
+        if acknowledge is None:
+            return
+        try:
+            await acknowledge(ticket)
+        except Exception:  # the group is accepted: preparing its conversation will say so instead
+            log.warning("group %s: its acknowledgement failed", ticket.group_id, exc_info=True)
+
+    # --- look ---
+
+    def status(self, group_id: str) -> JobStatus | None:
+        """How an unfinished group stands; None where it is not in hand."""
+        group = self._desk.groups.get(group_id)
+        return status_of(group) if group else None
+
+    def queue(self, requester: Requester) -> tuple[JobStatus, ...]:
+        """The member's unfinished groups, oldest first."""
+        return tuple(status_of(group) for group in self._desk.of(requester))
+
+    async def show(self, group_id: str, by: Requester) -> StoredGroup:
+        """A group of the requester's own guild and user. Raises NotFound."""
+        group = await self._store.group(group_id)
+        if group is None or not _own(group.requester, by):
+            raise NotFound(f"There is no job {group_id[:16]} of yours here.")
+        return group
+
+    async def result(self, group_id: str) -> ImageResult:
+        """What came of an ended group. Raises NotFound."""
+        group = await self._store.group(group_id)
+        if group is None:
+            raise NotFound(f"There is no job {group_id[:16]}.")
+        return result_of(group, self._gallery)
+
+    async def history(
+        self, requester: Requester, *, limit: int = 50, before: int | None = None
+    ) -> Sequence[StoredGroup]:
+        """The member's groups in the guild, newest first; before: only sequences below it."""
+        return await self._store.history(requester, limit=limit, before=before)
+
+    async def picture(self, name: str, by: Requester) -> Picture:
+        """A picture of the requester's own. Raises NotFound, also for one that is withheld."""
+        found = await self._store.picture(name)
+        if found is None or not _own(found[0].requester, by) or found[1].withheld:
+            raise NotFound("There is no such picture of yours here.")
+        return self._gallery.picture(found[1])
+
+    async def key(self, text: str) -> ApiKey | None:
+        """The API key with this text, None where it is unknown or revoked."""
+        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        return await self._store.key(digest)
+
+    # --- act ---
+
+    async def cancel(self, group_id: str, by: Requester) -> JobStatus:
+        """Cancel what is unfinished of a group; a running job is charged what it used.
+
+        Raises NotFound, or Forbidden where it is somebody else's.
+        """
+        group = self._desk.groups.get(group_id)
+        if group is None or group.requester.tenant != by.tenant:
+            raise NotFound("That job is not in the queue any more.")
+        if group.requester.member != by.member:
+            raise Forbidden("Only its author can cancel a job.")
+        await self.cancel_group(group, "Cancelled.")
+        return status_of(group)
+
+    async def cancel_group(self, group: LiveGroup, message: str) -> None:
+        """Cancel every unfinished job of a group."""
+        for job in group.jobs:
+            await self._dispatcher.cancel(job, message=message)
+
+    async def redo(
+        self,
+        group_id: str,
+        by: Requester,
+        *,
+        event_key: str,
+        address: Address,
+        changes: Options | None = None,
+    ) -> Ticket:
+        """The same again for `by`, with another seed unless `changes` names one."""
+        stored = await self._store.group(group_id)
+        if stored is None or stored.requester.tenant != by.tenant:
+            raise NotFound(f"There is no job {group_id[:16]} here.")
+        before = dataclasses.replace(options_from_json(stored.options), seed=None)
+        options = merge(before, changes) if changes else before
+        init_image, mask_image = await self._inputs(stored.jobs[0].request)
+        return await self.submit(
+            Submission(by, event_key, address, options=options, init_image=init_image, mask_image=mask_image)
+        )
+
+    async def _inputs(self, request: Mapping[str, JSON]) -> tuple[bytes | None, bytes | None]:
+        async def read(key: str) -> bytes | None:
+            name = request.get(key)
+            if not isinstance(name, str):
+                return None
+            return await asyncio.to_thread((self._gallery.folder / name).read_bytes)
+
+        return await read("init_image"), await read("mask_image")
+
+    async def delete(self, group_id: str, by: Requester) -> None:
+        """Forget a group of one's own with its pictures; an unfinished one is cancelled first."""
+        await self.show(group_id, by)
+        live = self._desk.groups.get(group_id)
+        if live is not None:
+            await self.cancel_group(live, "Deleted.")
+        names = await self._store.forget(group_id)
+        await self._gallery.remove(names)
+
+
+def _own(owner: Requester, by: Requester) -> bool:
+    return (owner.tenant, owner.member) == (by.tenant, by.member)
+
+
+def new_group_id() -> str:
+    """Eight characters of Crockford's base 32: 40 random bits, easy to read out."""
+    return "".join(secrets.choice("0123456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(8))

@@ -1,0 +1,103 @@
+"""`fairbrush doctor`: what is configured, does the model load, is the database sound."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from bot import program_version
+from bot.app import installed, load_backends, open_store
+from bot.core.errors import FairbrushError
+from bot.core.ports import Backend
+from bot.core.settings import Settings
+
+LOAD_DEADLINE = 300.0
+LOW_DISK = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. state: "ok", "warning" or "bad"."""
+
+    what: str
+    state: str
+    detail: str
+
+
+async def doctor(settings: Settings, *, as_json: bool) -> int:
+    """Look at everything, print as it is found. Returns 1 where something is bad."""
+    findings = []
+    async for finding in _look(settings):
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.state:8}{finding.what:22}{finding.detail}", flush=True)
+    bad = any(finding.state == "bad" for finding in findings)
+    if as_json:
+        rows = [{"what": f.what, "state": f.state, "detail": f.detail} for f in findings]
+        print(json.dumps({"ok": not bad, "findings": rows}, indent=2))
+    return 1 if bad else 0
+
+
+async def _look(settings: Settings) -> AsyncIterator[Finding]:
+    version = f"{program_version()}, Python {sys.version.split()[0]}"
+    yield Finding("fairbrush", "ok", version)
+    yield _data_folder(settings)
+    yield await _database(settings)
+    yield Finding("adapters", "ok", ", ".join(installed("fairbrush.adapters")))
+    for entry in settings.backends:
+        yield Finding("backend configured", "ok", entry.name)
+    try:
+        backends = load_backends(settings)
+    except FairbrushError as error:
+        yield Finding("backends", "bad", error.message)
+        return
+    for backend in backends:
+        yield await _backend(backend)
+
+
+def _data_folder(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding("data folder", "bad", f"{folder}: {error.strerror}; choose another with --data-dir")
+    state = "ok" if free > LOW_DISK else "warning"
+    return Finding("data folder", state, f"{folder}, {free / 1024**3:.1f} GiB free")
+
+
+async def _database(settings: Settings) -> Finding:
+    try:
+        store = await open_store(settings)
+    except FairbrushError as error:
+        return Finding("database", "bad", error.message)
+    try:
+        said = await store.check()
+        waiting = len(await store.unfinished())
+    finally:
+        await store.aclose()
+    return Finding("database", "ok" if said == "ok" else "bad", f"{said}, {waiting} unfinished requests")
+
+
+async def _backend(backend: Backend) -> Finding:
+    began = time.monotonic()
+    try:
+        capabilities = await backend.capabilities()
+        health = await backend.health()
+        while health.loading and time.monotonic() - began < LOAD_DEADLINE:
+            await asyncio.sleep(0.1)
+            health = await backend.health()
+    except FairbrushError as error:
+        return Finding(backend.name, "bad", error.message)
+    finally:
+        await backend.aclose()
+    models = ", ".join(model.title for model in capabilities.models)
+    took = time.monotonic() - began
+    if not health.ok:
+        return Finding(backend.name, "bad", health.detail or "not ready")
+    return Finding(backend.name, "ok", f"{models}, ready in {took:.1f} s")

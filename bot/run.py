@@ -1,0 +1,59 @@
+"""`fairbrush run`: the program until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from bot.app import App, build
+from bot.core.settings import Settings
+from bot.logs import set_up
+
+log = logging.getLogger(__name__)
+
+DRAIN = 30.0  # seconds that running jobs get after SIGTERM; what is left is kept for the next start
+
+
+async def run(settings: Settings, app: App | None = None) -> int:
+    """Start, say where the Playground is, serve until SIGTERM or SIGINT. A second signal does not wait.
+
+    Raises ConfigurationError, also later where a platform refuses its token.
+    """
+    set_up(settings.log_level, settings.secrets.values())
+    app = app or build(settings)
+    stop, now = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (now if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    try:
+        await app.start()
+        _announce(settings, app)
+        await _first(stop, app.failed)
+        if app.failed.done():
+            app.failed.result()
+        log.info("stopping: running jobs get up to %.0f s, the rest is kept", DRAIN)
+    finally:
+        closing = asyncio.ensure_future(app.aclose(drain=DRAIN if stop.is_set() else 0.0))
+        await _first(now, closing)
+        if not closing.done():
+            await app.aclose()
+    return 0
+
+
+def _announce(settings: Settings, app: App) -> None:
+    for name in ("DISCORD_TOKEN", "SLACK_BOT_TOKEN"):
+        if settings.secret(name) and not app.serves(name.split("_")[0].lower()):
+            log.warning("%s is set, but this version has no adapter for it yet", name)
+    sys.stdout.write(f"Fairbrush is ready: {app.url}\n")
+    sys.stdout.flush()
+
+
+async def _first(event: asyncio.Event, future: asyncio.Future[None]) -> None:
+    waiter = asyncio.ensure_future(event.wait())
+    await asyncio.wait({waiter, future}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
