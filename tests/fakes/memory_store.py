@@ -266,7 +266,7 @@ class MemoryStore:
 
 
 def _text(value: JSON) -> str:
-    return json.dumps(value, allow_nan=False)
+    return json.dumps(value, allow_nan=False, default=dict)  # other Mappings than dict
 
 
 def _copy(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
