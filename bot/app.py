@@ -7,10 +7,10 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from bot import program_version
 from bot.core.delivery import Courier
@@ -23,7 +23,7 @@ from bot.core.gallery import Gallery
 from bot.core.lanes import Lane
 from bot.core.moderation import Moderation
 from bot.core.ports import Adapter, Backend, Clock, Health, Store
-from bot.core.request import JSON, State
+from bot.core.request import JSON, ImageResult, State
 from bot.core.revival import revive
 from bot.core.settings import Settings
 from bot.core.studio import Studio
@@ -95,7 +95,7 @@ class App:
         estimator = Estimator()
         lanes = [Lane(backend, await backend.capabilities()) for backend in self._backends]
 
-        async def result_of(group_id: str):  # type: ignore[no-untyped-def]
+        async def result_of(group_id: str) -> ImageResult:
             return await self.studio.result(group_id)
 
         courier = Courier(
@@ -156,15 +156,17 @@ class App:
         self._tasks.clear()
         if hasattr(self, "_server"):
             await self._server.aclose()
-        for part in (*self._adapters.values(), *self._backends):
-            await part.aclose()
+        for adapter in self._adapters.values():
+            await adapter.aclose()
+        for backend in self._backends:
+            await backend.aclose()
         if self._store is not None:
             await self._store.aclose()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
-    def _spawn(self, work) -> None:  # type: ignore[no-untyped-def]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.ensure_future(work))
 
     async def _supervise(self, adapter: Adapter) -> None:
@@ -196,7 +198,15 @@ class App:
         backends: dict[str, JSON] = {}
         for backend in self._backends:
             health = self._health.get(backend.name)
-            state = "starting" if health is None else "loading" if health.loading else "ok" if health.ok else "down"
+            state = (
+                "starting"
+                if health is None
+                else "loading"
+                if health.loading
+                else "ok"
+                if health.ok
+                else "down"
+            )
             backends[backend.name] = {"state": state, "detail": health.detail if health else ""}
         return self._ready, {"ready": self._ready, "adapters": list(self._adapters), "backends": backends}
 
@@ -222,7 +232,9 @@ def build(
 
 def load_adapters(settings: Settings) -> list[Adapter]:
     """The installed adapters that the settings enable."""
-    made = [_load("fairbrush.adapters", name)(settings) for name in installed("fairbrush.adapters")]
+    made: list[Adapter | None] = [
+        _load("fairbrush.adapters", name)(settings) for name in installed("fairbrush.adapters")
+    ]
     return [adapter for adapter in made if adapter is not None]
 
 
@@ -245,9 +257,9 @@ def installed(group: str) -> list[str]:
     return names
 
 
-def _load(group: str, name: str) -> Callable[..., object]:  # type: ignore[type-arg]
+def _load(group: str, name: str) -> Callable[..., Any]:
     (point, *_) = entry_points(group=group, name=name)
-    loaded: Callable[..., object] = point.load()
+    loaded: Callable[..., Any] = point.load()
     return loaded
 
 
@@ -279,7 +291,8 @@ def hold(data_dir: Path) -> TextIO:
         holder = handle.read().strip() or "another process"
         handle.close()
         raise ConfigurationError(
-            f"The data folder {data_dir} is in use by process {holder}. Stop it, or choose another with --data-dir."
+            f"The data folder {data_dir} is in use by process {holder}. "
+            "Stop it, or choose another with --data-dir."
         ) from None
     handle.truncate(0)
     handle.write(str(os.getpid()))

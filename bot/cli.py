@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -112,7 +111,6 @@ def _settings(args: argparse.Namespace) -> Settings:
     from bot.config import load
 
     return load(
-        os.environ,
         data_dir=args.data_dir,
         host=getattr(args, "host", None),
         port=getattr(args, "port", None),
@@ -160,7 +158,10 @@ def _key_create(args: argparse.Namespace) -> int:
     from bot.keys import create_key
 
     key = _settings(args)
-    print(f'Key "{args.name}" for the data in {key.data_dir}. It is shown this once; keep it safe.', file=sys.stderr)
+    print(
+        f'Key "{args.name}" for the data in {key.data_dir}. It is shown this once; keep it safe.',
+        file=sys.stderr,
+    )
     text = asyncio.run(create_key(key, args.name))
     print(text)
     return 0

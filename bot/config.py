@@ -6,12 +6,13 @@ Order: environment, then .env in the working folder. Any secret also as NAME_FIL
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.core.errors import ConfigurationError
@@ -28,12 +29,13 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FAIRBRUSH_", env_file=".env", extra="ignore")
 
-    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fairbrush", appauthor=False)))
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("fairbrush", appauthor=False))
+    )
     database_url: str = ""
     host: str = "127.0.0.1"
     port: int = Field(8765, ge=0, le=65535)
     public_url: str = ""
-    secret_key: SecretStr = SecretStr("")
     backends: str = "local:"
     styles: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     blocked_words: str = ""
@@ -76,7 +78,6 @@ class Environment(BaseSettings):
 
 
 def load(
-    environ: Mapping[str, str],
     *,
     data_dir: Path | None = None,
     host: str | None = None,
@@ -95,7 +96,7 @@ def load(
         raise ConfigurationError(_explain(error)) from None
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"FAIRBRUSH_STYLES: not JSON: {error}") from None
-    return _settings(env, _secrets(environ, _dotenv(env_file), env))
+    return _settings(env, _secrets(_dotenv(env_file)))
 
 
 def _settings(env: Environment, secrets: Mapping[str, Secret]) -> Settings:
@@ -131,14 +132,18 @@ def _settings(env: Environment, secrets: Mapping[str, Secret]) -> Settings:
 
 
 def parse_backends(text: str) -> tuple[BackendEntry, ...]:
-    """FAIRBRUSH_BACKENDS: a comma list of kind:target, options after semicolons. Raises ConfigurationError."""
+    """FAIRBRUSH_BACKENDS: a comma list of kind:target;option=value. Raises ConfigurationError."""
     entries = [_backend(part.strip()) for part in text.split(",") if part.strip()]
     if not entries:
-        raise ConfigurationError("FAIRBRUSH_BACKENDS is empty. local: is the model that comes with Fairbrush.")
+        raise ConfigurationError(
+            "FAIRBRUSH_BACKENDS is empty. local: is the model that comes with Fairbrush."
+        )
     names = [entry.name for entry in entries]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ConfigurationError(f"FAIRBRUSH_BACKENDS: {twice} is given twice. Use ;slots=N for more at a time.")
+        raise ConfigurationError(
+            f"FAIRBRUSH_BACKENDS: {twice} is given twice. Use ;slots=N for more at a time."
+        )
     return tuple(entries)
 
 
@@ -150,8 +155,12 @@ def _backend(text: str) -> BackendEntry:
     pairs = [option.partition("=") for option in options]
     wrong = next((name for name, equals, _ in pairs if not equals), None)
     if wrong is not None:
-        raise ConfigurationError(f'FAIRBRUSH_BACKENDS: option "{wrong}" of {head} has no value, as in ;slots=2')
-    return BackendEntry(kind.strip(), target.strip(), {name.strip(): value.strip() for name, _, value in pairs})
+        raise ConfigurationError(
+            f'FAIRBRUSH_BACKENDS: option "{wrong}" of {head} has no value, as in ;slots=2'
+        )
+    return BackendEntry(
+        kind.strip(), target.strip(), {name.strip(): value.strip() for name, _, value in pairs}
+    )
 
 
 def _dotenv(env_file: Path | None) -> Mapping[str, str]:
@@ -161,8 +170,8 @@ def _dotenv(env_file: Path | None) -> Mapping[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _secrets(environ: Mapping[str, str], dotenv: Mapping[str, str], env: Environment) -> dict[str, Secret]:
-    found = {name: _secret(name, environ, dotenv) for name in (*SECRETS, "FAIRBRUSH_SECRET_KEY")}
+def _secrets(dotenv: Mapping[str, str]) -> dict[str, Secret]:
+    found = {name: _secret(name, os.environ, dotenv) for name in SECRETS}
     return {name: Secret(value) for name, value in found.items() if value}
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from bot.app import build
 from bot.core.errors import Fault, InvalidRequest
 from bot.core.grammar import format_options
-from bot.core.messages import progress_line
+from bot.core.messages import progress_bar
 from bot.core.ports import Adapter, Address, Conversation, JobStatus, Pace
-from bot.core.recipe import read_recipe, recipe_options
+from bot.core.pictures import read_recipe, recipe_options
 from bot.core.request import ImageResult, Requester, State
 from bot.core.settings import Settings
 from bot.core.studio import Studio, Submission
@@ -61,7 +61,7 @@ class Console:
     async def show(self, status: JobStatus) -> None:
         """Draw the progress over itself."""
         if status.state is State.RUNNING and status.progress is not None:
-            self._line(progress_line(status.progress))
+            self._line(progress_bar(status.progress))
 
     async def deliver(self, result: ImageResult) -> None:
         """Hand the result to the command."""
@@ -78,7 +78,13 @@ class Console:
 
 
 async def imagine(
-    settings: Settings, prompt: str, *, output: Path | None, image: Path | None, mask: Path | None, as_json: bool
+    settings: Settings,
+    prompt: str,
+    *,
+    output: Path | None,
+    image: Path | None,
+    mask: Path | None,
+    as_json: bool,
 ) -> int:
     """Make what `prompt` says and save it. Returns 0; raises a Refusal for bad options, a Fault on failure."""
     console = Console(quiet=not sys.stderr.isatty())
@@ -113,7 +119,9 @@ def _read(path: Path | None, option: str) -> bytes | None:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidRequest(f"{option}: {path} cannot be read: {error.strerror}.", field="init_image") from None
+        raise InvalidRequest(
+            f"{option}: {path} cannot be read: {error.strerror}.", field="init_image"
+        ) from None
 
 
 def _save(result: ImageResult, output: Path | None, *, as_json: bool) -> int:
@@ -162,7 +170,8 @@ def show_recipe(file: Path, *, as_json: bool) -> int:
     found = read_recipe(data)
     if found is None:
         raise InvalidRequest(
-            f"{file} holds no recipe. Pictures keep theirs when they are sent as files, not re-saved.", field="file"
+            f"{file} holds no recipe. Pictures keep theirs when they are sent as files, not re-saved.",
+            field="file",
         )
     if as_json:
         print(json.dumps(found.recipe, indent=2, ensure_ascii=False))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from typing import cast
 
 from bot.app import App, build
 from bot.core.settings import Settings
@@ -54,6 +55,7 @@ def _announce(settings: Settings, app: App) -> None:
 
 
 async def _first(event: asyncio.Event, future: asyncio.Future[None]) -> None:
-    waiter = asyncio.ensure_future(event.wait())
-    await asyncio.wait({waiter, future}, return_when=asyncio.FIRST_COMPLETED)
+    waiter: asyncio.Future[object] = asyncio.ensure_future(event.wait())
+    either: set[asyncio.Future[object]] = {waiter, cast("asyncio.Future[object]", future)}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     waiter.cancel()

@@ -108,7 +108,9 @@ class Courier:
 
     def open(self, group: LiveGroup) -> None:
         """Begin: prepare the conversation of a group in hand, then keep it informed."""
-        line = self._line(group.group_id, group.requester.platform, group.address, group.requester.tenant, group)
+        line = self._line(
+            group.group_id, group.requester.platform, group.address, group.requester.tenant, group
+        )
         self._spawn(self._serve(line))
 
     async def resume(self) -> None:
@@ -196,15 +198,12 @@ class Courier:
         while not line.ended:
             await line.changed.wait()
             line.changed.clear()
-            if line.ended:
-                return
             await self._pause(line, line.shown_at + line.pace.seconds_per_message - self._clock.monotonic())
-            if not line.ended:
-                await self._show(line)
+            await self._show(line)
 
     async def _show(self, line: Line) -> None:
         status = line.status
-        if status is None or status_key(status) == line.shown:
+        if line.ended or status is None or status_key(status) == line.shown:
             return
         if not self._budget.take(line.tenant, line.pace, status.state):
             await self._pause(line, line.pace.seconds_per_message)
@@ -255,7 +254,9 @@ class Courier:
                 return False
             except Fault as error:
                 tries += 1
-                delay = max(error.retry_after or 0.0, min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(tries - 1, 16)))
+                delay = max(
+                    error.retry_after or 0.0, min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(tries - 1, 16))
+                )
                 log.info("group %s: %s again in %.0f s: %s", line.group_id, what, delay, error.message)
             except Exception:  # an adapter's bug must not lose what was accepted: logged whole, tried again
                 tries += 1

@@ -43,6 +43,10 @@ class LiveJob:
     message: str = ""
     reference: str = ""
 
+    def stopping(self) -> bool:
+        """Whether a cancel was asked for; asked anew after each await."""
+        return self.cancelling
+
     def forget_attempt(self) -> None:
         """Drop what a failed attempt left behind."""
         self.ref, self.progress, self.preview, self.waiting_inside, self.backend = None, None, None, None, ""
@@ -82,7 +86,15 @@ class LiveGroup:
 
 def group_state(states: list[State]) -> State:
     """A group's state: that of its most active job, or what came of all of them."""
-    order = (State.RUNNING, State.QUEUED, State.ACCEPTED, State.DONE, State.WITHHELD, State.FAILED, State.CANCELLED)
+    order = (
+        State.RUNNING,
+        State.QUEUED,
+        State.ACCEPTED,
+        State.DONE,
+        State.WITHHELD,
+        State.FAILED,
+        State.CANCELLED,
+    )
     return next(state for state in order if state in states)
 
 
@@ -159,7 +171,12 @@ def live_group(stored: StoredGroup, requests: list[ImageRequest], *, restarted: 
     )
     for job, request in zip(stored.jobs, requests, strict=True):
         live = LiveJob(job.job_id, job.index, request, job.cost, group, state=job.state, attempt=job.attempt)
-        live.ref, live.backend, live.message, live.reference = job.ref, job.backend, job.message, job.reference
+        live.ref, live.backend, live.message, live.reference = (
+            job.ref,
+            job.backend,
+            job.message,
+            job.reference,
+        )
         group.jobs.append(live)
     return group
 

@@ -149,14 +149,18 @@ class Dispatcher:
     def _fill(self) -> None:
         for lane in self.lanes:
             while not self._stopping and lane.free(self._clock.monotonic()):
-                entry = self._queue.pop(lambda e, lane=lane: self._can_run(e, lane))  # type: ignore[misc]
+                entry = self._queue.pop(lambda e, lane=lane: self._can_run(e, lane))
                 if entry is None:
                     break
                 self._launch(lane, self._desk.job(entry.job_id), resumed=False)
 
     def _can_run(self, entry: Entry, lane: Lane) -> bool:
         job = self._desk.job(entry.job_id)
-        return job.not_before <= self._clock.monotonic() and lane.name not in job.avoid and lane.can_run(job.request)
+        return (
+            job.not_before <= self._clock.monotonic()
+            and lane.name not in job.avoid
+            and lane.can_run(job.request)
+        )
 
     def _launch(self, lane: Lane, job: LiveJob, *, resumed: bool) -> None:
         lane.running.add(job.job_id)
@@ -225,7 +229,7 @@ class Dispatcher:
         self._desk.release(job.group.requester, 1)
         job.ref = await lane.backend.submit(job.request, job_id=job.job_id)
         await self._store.save_ref(job.job_id, attempt=job.attempt, ref=job.ref)
-        if job.cancelling:
+        if job.stopping():
             await lane.backend.cancel(job.ref)
         return True
 
@@ -342,7 +346,7 @@ class Dispatcher:
         return committed
 
     async def _insist(self, write: Callable[[], Awaitable[bool]]) -> bool:
-        """A write that must not be lost: where the store is out of reach (a full disk), try until it is not."""
+        """A write that must not be lost: where the store takes none (a full disk), try until it does."""
         delay = 0.5
         while True:
             try:

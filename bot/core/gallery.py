@@ -33,7 +33,7 @@ class Gallery:
         return await asyncio.to_thread(pictures.check_image, data, limits=self._limits)
 
     async def keep_inputs(self, request: ImageRequest) -> tuple[str | None, str | None]:
-        """Write a request's input pictures; their file names (content addresses), None where there is none."""
+        """Write a request's input pictures; their file names (content addresses) or None."""
 
         def write(image: Image | None) -> str | None:
             if image is None:

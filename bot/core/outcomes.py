@@ -19,7 +19,9 @@ def made(job: LiveJob, pictures: Sequence[StoredPicture], done: Done) -> Outcome
     if job.rejected:
         reason = next(iter(job.rejected.values()))
         kept_back = len(job.rejected)
-        message = f"{kept_back} of {job.request.count} withheld: {reason}" if pictures else f"Withheld: {reason}"
+        message = (
+            f"{kept_back} of {job.request.count} withheld: {reason}" if pictures else f"Withheld: {reason}"
+        )
     elif len(pictures) < job.request.count:
         message = f"{len(pictures)} of {job.request.count} pictures came back."
     state = State.DONE if pictures else State.WITHHELD if job.rejected else State.FAILED

@@ -415,9 +415,16 @@ class Store(Protocol):
         ...
 
     async def start(
-        self, job_id: str, *, attempt: int, backend: str, at: float, lease_until: float, tags: Sequence[ShareTag]
+        self,
+        job_id: str,
+        *,
+        attempt: int,
+        backend: str,
+        at: float,
+        lease_until: float,
+        tags: Sequence[ShareTag],
     ) -> bool:
-        """QUEUED -> RUNNING under a lease. False (nothing written) where the job is not QUEUED at `attempt`."""
+        """QUEUED -> RUNNING under a lease. False (nothing written) where it is not QUEUED at `attempt`."""
         ...
 
     async def save_ref(self, job_id: str, *, attempt: int, ref: RemoteRef) -> bool:
@@ -502,7 +509,7 @@ class Store(Protocol):
         ...
 
     async def check(self) -> str:
-        """"ok", or what is wrong with the data (an integrity check)."""
+        """ "ok", or what is wrong with the data (an integrity check)."""
         ...
 
     async def aclose(self) -> None:
