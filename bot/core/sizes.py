@@ -12,6 +12,7 @@ from typing import Final
 from bot.core.errors import InvalidRequest
 from bot.core.ranges import number
 from bot.core.request import Limits
+from bot.core.text import clip
 
 AREA_TOLERANCE: Final = 0.05
 """How far the area may stray for the sake of a closer ratio, as a share."""
@@ -74,7 +75,7 @@ def check_ratio(width: int, height: int, limits: Limits, *, field: str) -> None:
     most = limits.max_ratio
     if min(width, height) >= 1 and max(width, height) <= min(width, height) * most:
         return
-    shown = f"{width}:{height}" if field == "aspect" else f"{width}×{height}"
+    shown = clip(f"{width}:{height}" if field == "aspect" else f"{width}×{height}", 40)
     longest = f"{number(most)}:1" if width >= height else f"1:{number(most)}"
     way_out = f"--ar {longest}"
     if field != "aspect":
