@@ -31,15 +31,18 @@ _PICTURE = "job, name, position, mime, width, height, seed, alt_text, recipe, wi
 _KEY = "key_id, name, digest, created_at, organization, weight, daily_budget, revoked_at"
 
 
-def dumps(value: JSON) -> str:
-    """Compact JSON. Raises ValueError or TypeError for what JSON cannot hold (NaN, objects)."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=_plain)
-
-
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):  # a MappingProxyType, say, which json does not know
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def dumps(value: JSON) -> str:
+    """Compact JSON. Raises ValueError or TypeError for what JSON cannot hold (NaN, objects)."""
+    return _ENCODER.encode(value)
 
 
 def unfinished(db: sqlite3.Connection) -> Sequence[StoredGroup]:
@@ -136,6 +139,9 @@ def _only(groups: Sequence[StoredGroup]) -> StoredGroup | None:
 def _groups(db: sqlite3.Connection, chosen: str, *parameters: object) -> list[StoredGroup]:
     """The groups whose sequences the query `chosen` gives, in order of acceptance, with all their jobs."""
     of_chosen = f"WHERE sequence IN ({chosen})"
+    rows = db.execute(f"SELECT {_GROUP} FROM groups {of_chosen} ORDER BY sequence", parameters).fetchall()
+    if not rows:
+        return []
     of_jobs = f"WHERE job IN (SELECT job FROM jobs {of_chosen})"
     pictures: dict[int, list[StoredPicture]] = defaultdict(list)
     for row in db.execute(f"SELECT {_PICTURE} FROM pictures {of_jobs} ORDER BY job, position", parameters):
@@ -143,7 +149,6 @@ def _groups(db: sqlite3.Connection, chosen: str, *parameters: object) -> list[St
     jobs: dict[int, list[Row]] = defaultdict(list)
     for row in db.execute(f"SELECT {_JOB} FROM jobs {of_chosen} ORDER BY sequence, position", parameters):
         jobs[row[1]].append(row)
-    rows = db.execute(f"SELECT {_GROUP} FROM groups {of_chosen} ORDER BY sequence", parameters)
     return [_group(row, jobs[row[0]], pictures) for row in rows]
 
 
