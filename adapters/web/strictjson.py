@@ -1,0 +1,54 @@
+"""JSON as a server should read it: valid UTF-8, shallow, no key twice, no NaN.
+
+Pure; raises ValueError with a text that is safe to show.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Final, NoReturn, cast
+
+from bot.core.request import JSON
+
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+def loads(body: bytes, *, max_depth: int = 16) -> JSON:
+    """Parse a body. ValueError: not UTF-8, not JSON, nested deeper than max_depth, or a key given twice."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("The body is not valid UTF-8.") from None
+    if _depth(text) > max_depth:
+        raise ValueError(f"The JSON is nested deeper than {max_depth} levels.")
+    try:
+        return cast(JSON, json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+
+
+def _depth(text: str) -> int:
+    """The deepest nesting, found before parsing: the parser itself recurses."""
+    deepest = depth = 0
+    for character in _STRING.sub("", text):
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def _unique(pairs: Sequence[tuple[str, JSON]]) -> dict[str, JSON]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"The key {twice[:40]!r} is given twice.")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number that JSON knows.")
