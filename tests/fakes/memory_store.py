@@ -50,10 +50,13 @@ class MemoryStore:
 
     async def accept(self, group: StoredGroup) -> StoredGroup | None:
         groups = self._open().groups
+        fresh = [job.state in (State.ACCEPTED, State.QUEUED) for job in group.jobs]
+        if not fresh or not all(fresh) or any(job.group_id != group.group_id for job in group.jobs):
+            raise ValueError(f"group {group.group_id} is not a new one")
         for known in groups.values():
             if known.event_key == group.event_key:
                 return known
-        self._refuse_bad(group)
+        self._refuse_known_ids(group)
         jobs = tuple(replace(job, request=_copy(job.request)) for job in group.jobs)
         groups[group.group_id] = replace(
             group,
@@ -64,16 +67,11 @@ class MemoryStore:
         )
         return None
 
-    def _refuse_bad(self, group: StoredGroup) -> None:
+    def _refuse_known_ids(self, group: StoredGroup) -> None:
         new = [job.job_id for job in group.jobs]
-        fresh = all(
-            job.state in (State.ACCEPTED, State.QUEUED) and job.group_id == group.group_id
-            for job in group.jobs
-        )
         known = {job.job_id for other in self.data.groups.values() for job in other.jobs}
-        doubled = group.group_id in self.data.groups or known & set(new) or len(set(new)) < len(new)
-        if not new or not fresh or doubled:
-            raise ValueError(f"group {group.group_id} is not a new one")
+        if group.group_id in self.data.groups or known & set(new) or len(set(new)) < len(new):
+            raise ValueError(f"an id of group {group.group_id} is stored already")
 
     async def save_address(self, group_id: str, address: Address, *, prepared: bool = False) -> None:
         group = self._open().groups.get(group_id)
@@ -129,7 +127,7 @@ class MemoryStore:
         if job is None:
             return False
         pictures = tuple(replace(picture, recipe=_copy(picture.recipe)) for picture in outcome.pictures)
-        self._refuse_known(pictures)
+        self._refuse_known_names(pictures)
         ended = replace(
             job,
             state=outcome.state,
@@ -148,7 +146,7 @@ class MemoryStore:
             self.data.outbox[job.group_id] = Delivery(job.group_id, due_at=at)
         return True
 
-    def _refuse_known(self, pictures: Sequence[StoredPicture]) -> None:
+    def _refuse_known_names(self, pictures: Sequence[StoredPicture]) -> None:
         known = {name for group in self.data.groups.values() for name in _names(group)}
         names = [picture.name for picture in pictures]
         if known & set(names) or len(set(names)) < len(names):
