@@ -48,6 +48,8 @@ def nearest_size(ratio: float, area: float, limits: Limits, *, at_most: float = 
     area whose ratio is within RATIO_TOLERANCE. Sizes over `at_most` pixels only where there are no others.
     """
     wanted = min(max(ratio, 1 / limits.max_ratio), limits.max_ratio)
+    long = max(wanted, 1 / wanted)
+    area = max(min(area, limits.max_side**2 / long), limits.min_side**2 * long)
 
     def distance(size: tuple[int, int]) -> tuple[bool, float, float, float, float]:
         width, height = size
@@ -92,6 +94,7 @@ def check_ratio(width: int, height: int, limits: Limits, *, field: str) -> None:
 def ratio_name(width: int, height: int, area: float, limits: Limits) -> str:
     """ "16:9" where the size is what that ratio gives at `area` pixels, else "768×512"."""
     for across, down in USUAL_RATIOS:
-        if nearest_size(across / down, area, limits) == (width, height):
+        near = abs(math.log(width / height * down / across)) < 2 * RATIO_TOLERANCE
+        if near and nearest_size(across / down, area, limits) == (width, height):
             return f"{across}:{down}"
     return f"{width}×{height}"
