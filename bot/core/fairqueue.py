@@ -1,0 +1,448 @@
+"""The fair queue: hierarchical start-time fair queueing, guilds first, then each guild's users.
+
+It decides who goes next and says where everybody stands. It deliberately knows no clock, no store, no
+backend and no platform: costs come in as estimated device-seconds and are corrected to what was used.
+
+How it works (Goyal, Vin and Cheng, "Start-time Fair Queueing", SIGCOMM 1996; costs corrected at completion
+as in "Fairness in Serving Large Language Models", OSDI 2024). Every node, a guild or a user in a guild, has a
+tag `vt` and a weight; every parent has a virtual time V, the start tag of its last dispatch.
+
+- Dispatch takes the guild with the least tag, in it the user with the least tag, and of that user's jobs the
+  first that can run. Equal tags go in the order of acceptance. Both nodes are charged cost / weight.
+- A node that becomes eligible (its queue was empty, or a running cap released it) starts at V unless its tag
+  is ahead of V: nobody saves up service by being idle. Refunds that reached it meanwhile (its `credit`, at
+  most one job) are kept until V has passed all that it had been charged.
+- Completion charges (actual - estimate) / weight; a job that is given back is refunded whole and returns to
+  its place by acceptance, which is the head of its user's line.
+
+Bound: of two nodes that both have jobs waiting, |W_f/w_f - W_g/w_g| <= (C/w_f + C/w_g)(1 + e(1 + 2W)) over
+any interval, for jobs of at most C device-seconds, estimates off by at most the fraction e, and W workers.
+
+Caps. A guild or user at its running cap is not eligible. The soft cap holds back a user in a guild who runs
+`soft_user_cap` jobs for as long as a user below it, of any guild, has a job that the asking worker can run;
+otherwise those held back go by least tag, so that no worker idles. Among users below the soft cap the order
+is the same as without it. The bound holds between nodes that no cap holds back.
+
+Workers that cannot run everything take the least tag among what they can run. A node that is passed over
+keeps its claim, but no more of it than two of the largest jobs: else a long line for one slow worker would
+keep newcomers from that worker for good, and could later take the fast ones for itself.
+
+Memory. The tag of an idle node that V has caught up with says nothing and is forgotten, so are all tags below
+a node that is idle as a whole, and beyond REMEMBERED idle children of one parent those nearest to V.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from bot.core.ports import ShareTag
+from bot.core.sharetree import (
+    REMEMBERED,
+    CanRun,
+    Entry,
+    Guild,
+    Job,
+    Key,
+    Node,
+    Parent,
+    Plan,
+    Search,
+    Serves,
+    User,
+)
+
+__all__ = ["REMEMBERED", "WAITING", "Entry", "FairQueue", "Place"]
+
+WAITING: Final = 1e300
+"""As a stored credit: the node was eligible, so its jobs go on after a restart and it is no newcomer. Finite,
+so that any store can hold it."""
+
+ROOT: Final[Key] = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a queued job stands. own_rank: 1-based among the own_total queued ones of its user in its guild;
+    ahead: queued jobs that go before it if nobody else comes; cost_ahead: their estimated device-seconds."""
+
+    own_rank: int
+    own_total: int
+    ahead: int
+    cost_ahead: float
+
+
+class FairQueue:
+    """Jobs that wait and jobs that run, and whose turn it is. Not safe for threads; no call blocks.
+
+    guild_cap, user_cap: running jobs at most, for each guild and each user in a guild, None for no cap;
+    soft_user_cap: running jobs of a user while others wait.
+
+    After a restart: `restore` once, then `push` and `adopt_running` for every unfinished job in the order of
+    acceptance (or with `Entry.order`, in any order), then `requeue` for those of the running ones that are
+    lost. Nothing is ranked before the first other call. The order of dispatch is then that of a queue that
+    never stopped.
+    """
+
+    def __init__(
+        self, *, guild_cap: int | None = None, user_cap: int | None = None, soft_user_cap: int | None = 1
+    ) -> None:
+        self._default_caps = (_cap("guild_cap", guild_cap), _cap("user_cap", user_cap))
+        self._soft = _cap("soft_user_cap", soft_user_cap)
+        # The root's own vt is free to hold what no node has: the largest cost dispatched so far.
+        self._root: Parent[Guild] = Parent(ROOT, 1.0)
+        self._queued: dict[str, Job] = {}
+        self._running: dict[str, Job] = {}
+        self._weights: dict[Key, float] = {}
+        self._caps: dict[str, tuple[int | None, int | None]] = {}
+        self._changed: dict[Key, None] = {}
+        self._orders = 0
+        self._rebuilding = False
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    # --- jobs come and go ---
+
+    def push(self, entry: Entry) -> None:
+        """Line up a job behind its user's earlier ones. ValueError where its id is known."""
+        job = self._job(entry)
+        if self._enter(job):
+            self._refresh(job.user)
+        else:
+            job.user.guild.plan = None
+
+    def pop(self, can_run: CanRun | None = None, *, serves: Serves | None = None) -> Entry | None:
+        """Dispatch the fair next job among those that can run; None where there is none.
+
+        can_run is asked about single jobs in fair order; serves about kinds, at most once for each guild and
+        kind: where entries have kinds, what cannot run costs no look at every job. Both must be pure.
+        """
+        self._settle()
+        root = self._root
+        if serves is not None and not any(map(serves, root.kinds)):
+            return None
+        search = Search(root, can_run, serves)
+        job = search.find()
+        if job is None:
+            return None
+        self._start(job)
+        self._limit_claims(search, job.user.guild)
+        self._forget(job.user.guild)
+        return job.entry
+
+    def complete(self, job_id: str, actual: float) -> None:
+        """A running job ended, however it ended, and used `actual` device-seconds (0 or more, already times
+        the worker's speed). KeyError where it is not running."""
+        if not 0.0 <= actual < math.inf:
+            raise ValueError(f"job {job_id!r} used {actual} device-seconds; it must be finite and 0 or more")
+        job = self._stop(job_id, actual)
+        self._refresh(job.user)
+        self._forget(job.user.guild)
+
+    def requeue(self, job_id: str) -> None:
+        """A running job is given back: refunded, and first again of its user's. KeyError where it is not
+        running."""
+        job = self._stop(job_id, 0.0)
+        self._enter(job)
+        self._refresh(job.user)
+
+    def cancel(self, job_id: str) -> bool:
+        """Take out a queued job. False, and nothing happens, where it is running or unknown."""
+        self._settle()
+        job = self._queued.get(job_id)
+        if job is None:
+            return False
+        self._leave(job)
+        self._mark(job.user)
+        self._refresh(job.user)
+        self._forget(job.user.guild)
+        return True
+
+    # --- where jobs stand ---
+
+    def place(self, job_id: str) -> Place | None:
+        """Where a queued job stands, None for any other. Cheaper than places() for a few jobs."""
+        self._settle()
+        job = self._queued.get(job_id)
+        if job is None:
+            return None
+        own = next(key for key in self._plan(job.user.guild).keys if key[2] == job_id)
+        ahead, cost = 0, 0.0
+        for guild in self._root.children.values():
+            if guild.queued:
+                plan = self._plan(guild)
+                before = bisect_left(plan.keys, own[:3])
+                ahead, cost = ahead + before, cost + plan.costs[before]
+        line = job.user.line
+        return Place(list(line).index(job_id) + 1, len(line), ahead, cost)
+
+    def places(self) -> dict[str, Place]:
+        """Where every queued job stands, in the order in which they go if no more come, one worker runs
+        all and none ends otherwise than estimated. Running caps delay jobs, and are not foreseen here."""
+        self._settle()
+        keys = [
+            key for guild in self._root.children.values() if guild.queued for key in self._plan(guild).keys
+        ]
+        keys.sort()
+        ranks: dict[User, int] = {}
+        places: dict[str, Place] = {}
+        cost = 0.0
+        for ahead, (_, _, job_id, job) in enumerate(keys):
+            user = job.user
+            rank = ranks[user] = ranks.get(user, 0) + 1
+            places[job_id] = Place(rank, user.queued, ahead, cost)
+            cost += job.entry.cost
+        return places
+
+    def waiting(self, guild: str | None = None, user: str | None = None) -> int:
+        """Queued jobs of a user in a guild; None stands for all."""
+        return sum(node.queued for node in self._nodes(guild, user))
+
+    def running(self, guild: str | None = None, user: str | None = None) -> int:
+        """Running jobs of a user in a guild; None stands for all."""
+        return sum(node.running for node in self._nodes(guild, user))
+
+    # --- what an operator sets ---
+
+    def set_weight(self, guild: str, weight: float, user: str | None = None) -> None:
+        """The share of a guild among guilds, or of a user within it, for jobs to come; 1 where not set."""
+        if not 0.0 < weight < math.inf:
+            raise ValueError(f"weight of {user or guild} is {weight}; it must be finite and over 0")
+        self._weights[guild, user] = weight
+        for node in self._nodes(guild, user):
+            node.weight = weight
+            self._changed[node.key] = None
+        if (known := self._root.children.get(guild)) is not None:
+            known.plan = None
+
+    def set_cap(self, guild: str, running: int | None = None, user: int | None = None) -> None:
+        """Running jobs at most, of a guild and of each of its users; None: the queue's own cap."""
+        self._caps[guild] = (_cap("running", running), _cap("user", user))
+        self._settle()
+        if (known := self._root.children.get(guild)) is not None:
+            known.cap, known.user_cap = self._caps_of(guild)
+            for user_node in known.children.values():
+                self._refresh(user_node)
+            self._rank(known)
+
+    # --- storing and restoring ---
+
+    def changed(self) -> tuple[ShareTag, ...]:
+        """The nodes that changed since the last call, for the store; a weight of 0 says that the node is
+        forgotten and its row may be deleted. Commit them with the change that caused them."""
+        self._settle()
+        tags = tuple(self._tag(key) for key in self._changed)
+        self._changed.clear()
+        return tags
+
+    def restore(self, tags: Iterable[ShareTag]) -> None:
+        """Begin with stored nodes. ValueError where the queue is in use already."""
+        if self._queued or self._running or self._root.children:
+            raise ValueError("restore() comes before any push()")
+        self._rebuilding = True
+        for tag in tags:
+            if tag.weight <= 0.0:
+                continue
+            node = self._node(tag)
+            node.vt, node.credit = tag.vt, tag.credit
+            if isinstance(node, Parent):
+                node.virtual = tag.virtual
+
+    def adopt_running(self, entry: Entry) -> None:
+        """After a restart: a job that was running, and is charged by the stored nodes already."""
+        job = self._job(entry)
+        self._running[entry.job_id] = job
+        self._count_running(job, 1)
+        self._refresh(job.user)
+
+    # --- inside ---
+
+    def _job(self, entry: Entry) -> Job:
+        if entry.job_id in self._queued or entry.job_id in self._running:
+            raise ValueError(f"job {entry.job_id!r} is in the queue already")
+        self._orders += 1
+        order = self._orders if entry.order is None else entry.order
+        return Job(entry, order, self._user(entry.guild, entry.user))
+
+    def _guild(self, name: str) -> Guild:
+        guild = self._root.children.get(name)
+        if guild is None:
+            guild = Guild((name, None), self._weights.get((name, None), 1.0), *self._caps_of(name))
+            self._root.children[name] = guild
+        return guild
+
+    def _user(self, guild: str, name: str) -> User:
+        parent = self._guild(guild)
+        user = parent.children.get(name)
+        if user is None:
+            user = User((guild, name), self._weights.get((guild, name), 1.0), parent)
+            parent.children[name] = user
+        return user
+
+    def _nodes(self, guild: str | None, user: str | None) -> Iterable[Node]:
+        """The nodes that a guild's and a user's name stand for, None standing for all."""
+        if guild is None and user is None:
+            return (self._root,)
+        children = self._root.children
+        guilds = list(children.values()) if guild is None else [children[guild]] if guild in children else []
+        if user is None:
+            return guilds
+        return [parent.children[user] for parent in guilds if user in parent.children]
+
+    def _node(self, tag: ShareTag) -> Node:
+        if tag.guild is None:
+            return self._root
+        if tag.weight != 1.0:
+            self._weights.setdefault((tag.guild, tag.user), tag.weight)
+        return self._guild(tag.guild) if tag.user is None else self._user(tag.guild, tag.user)
+
+    def _enter(self, job: Job) -> bool:
+        user, kind = job.user, job.entry.kind
+        self._queued[job.entry.job_id] = job
+        user.queued += 1
+        user.guild.count(kind, 1)
+        self._root.count(kind, 1)
+        return user.enter(job)
+
+    def _leave(self, job: Job) -> None:
+        user, kind = job.user, job.entry.kind
+        del self._queued[job.entry.job_id]
+        del user.line[job.entry.job_id]
+        user.queued -= 1
+        user.guild.count(kind, -1)
+        self._root.count(kind, -1)
+
+    def _count_running(self, job: Job, change: int) -> None:
+        job.user.running += change
+        job.user.guild.running += change
+        self._root.running += change
+
+    def _start(self, job: Job) -> None:
+        user, root, cost = job.user, self._root, job.entry.cost
+        self._leave(job)
+        user.guild.charge(user, cost)
+        root.charge(user.guild, cost)
+        root.vt = max(root.vt, cost)
+        self._running[job.entry.job_id] = job
+        self._count_running(job, 1)
+        self._mark(user)
+        self._refresh(user)
+
+    def _stop(self, job_id: str, actual: float) -> Job:
+        self._settle()
+        job = self._running.pop(job_id, None)
+        if job is None:
+            raise KeyError(f"job {job_id!r} is not running")
+        self._count_running(job, -1)
+        cost = job.entry.cost
+        job.user.correct(actual - cost, cost)
+        job.user.guild.correct(actual - cost, cost)
+        self._mark(job.user)
+        return job
+
+    def _refresh(self, user: User) -> None:
+        """Rank a user and its guild anew, after anything that may have moved them."""
+        guild = user.guild
+        guild.plan = None
+        if self._rebuilding:
+            return
+        ready, held, cap = None, None, guild.user_cap
+        if user.line and (cap is None or user.running < cap):
+            if self._soft is None or user.running < self._soft:
+                ready = user.head.order
+            else:
+                held = user.head.order
+        if guild.arrange(user, ready, held):
+            self._mark(user)
+        self._rank(guild)
+
+    def _rank(self, guild: Guild) -> None:
+        ready = held = None
+        if guild.cap is None or guild.running < guild.cap:
+            if (item := guild.ready.first()) is not None:
+                ready = item[1]
+            if (item := guild.held_back.first()) is not None:
+                held = item[1]
+        if self._root.arrange(guild, ready, held):
+            self._changed[guild.key] = None
+
+    def _caps_of(self, guild: str) -> tuple[int | None, int | None]:
+        own = self._caps.get(guild)
+        if own is None:
+            return self._default_caps
+        default_guild, default_user = self._default_caps
+        return default_guild if own[0] is None else own[0], default_user if own[1] is None else own[1]
+
+    def _limit_claims(self, search: Search, chosen: Guild) -> None:
+        """Who was passed over, because nothing of theirs can run, keeps a claim of two largest jobs."""
+        if not search.passed_guilds and not search.passed_users:
+            return
+        claim = 2.0 * self._root.vt
+        for guild in search.passed_guilds:
+            if self._root.limit(guild, claim):
+                self._changed[guild.key] = None
+                guild.plan = None
+                self._rank(guild)
+        for user in search.passed_users.get(chosen.name, ()):
+            if chosen.limit(user, claim):
+                self._mark(user)
+                self._refresh(user)
+
+    def _forget(self, guild: Guild) -> None:
+        """Drop the tags that a dispatch or an end has made meaningless."""
+        for user in guild.forget():
+            self._changed[user.key] = None
+        for other in self._root.forget():
+            self._changed[other.key] = None
+            self._changed.update(dict.fromkeys(user.key for user in other.children.values()))
+
+    def _settle(self) -> None:
+        """End a rebuilding: rank all, and what was waiting when it was stored but has no job now is idle."""
+        if not self._rebuilding:
+            return
+        self._rebuilding = False
+        for guild in list(self._root.children.values()):
+            for node in (guild, *guild.children.values()):
+                if not node.queued and node.credit >= WAITING / 2:
+                    node.credit = 0.0
+            for user in guild.children.values():
+                self._refresh(user)
+            self._rank(guild)
+            self._forget(guild)
+
+    def _plan(self, guild: Guild) -> Plan:
+        if guild.plan is not None:
+            return guild.plan
+        plan = guild.planned(self._root.start_tag(guild))
+        if guild.eligible:  # else its tag follows the root's virtual time
+            guild.plan = plan
+        return plan
+
+    def _mark(self, user: User) -> None:
+        for key in (ROOT, user.guild.key, user.key):
+            self._changed[key] = None
+
+    def _tag(self, key: Key) -> ShareTag:
+        node = self._find(key)
+        if node is None:
+            return ShareTag(key[0], key[1], 0.0, 0.0, weight=0.0)
+        virtual = node.virtual if isinstance(node, Parent) else 0.0
+        credit = WAITING if node.eligible else node.credit
+        return ShareTag(key[0], key[1], node.vt, virtual, node.weight, credit)
+
+    def _find(self, key: Key) -> Node | None:
+        guild, user = key
+        if guild is None:
+            return self._root
+        found = self._root.children.get(guild)
+        return found if found is None or user is None else found.children.get(user)
+
+
+def _cap(name: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise ValueError(f"{name} is {value}; it must be 1 or more, or None for no cap")
+    return value

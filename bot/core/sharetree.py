@@ -1,0 +1,299 @@
+"""The nodes of the fair queue: a root, guilds, users, and how their tags move.
+
+Knows the arithmetic of start-time fair queueing and nothing of caps, jobs that run, or storage; see
+bot/core/fairqueue.py for the rules in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+from bot.core.ranking import Ranking
+
+REMEMBERED: Final = 1000
+"""Idle nodes whose tags are kept below one parent, at most."""
+
+Key: TypeAlias = tuple[str | None, str | None]
+"""(guild, user) as in a ShareTag: (None, None) is the root, (guild, None) a guild."""
+
+CanRun: TypeAlias = Callable[["Entry"], bool]
+Serves: TypeAlias = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A job as the queue sees it. cost: estimated device-seconds, over 0.
+
+    kind: jobs of one kind can run on the same workers (a model's name, say); pop() skips guilds by it.
+    order: the rank of acceptance, unique; None: the order of the calls. Give it for all jobs or for none.
+    """
+
+    job_id: str
+    guild: str
+    user: str
+    cost: float
+    kind: str = ""
+    order: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.cost < math.inf:
+            raise ValueError(f"cost of job {self.job_id!r} is {self.cost}; it must be finite and over 0")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An entry with its rank of acceptance and its user's node."""
+
+    entry: Entry
+    order: int
+    user: User
+
+
+class Plan(NamedTuple):
+    """A guild's queued jobs in the order in which they will go: (the guild's tag by then, order, id, job).
+    costs[i] sums the costs of those before the i-th."""
+
+    keys: list[tuple[float, int, str, Job]]
+    costs: list[float]
+
+
+class Node:
+    """A guild or a user. Tags are device-seconds over weight.
+
+    vt: start tag of its next job; credit: refunds that came since it was last eligible; queued, running: its
+    jobs; eligible, held, resting: whether its parent ranks it as ready, held or idle.
+    """
+
+    __slots__ = ("credit", "eligible", "held", "key", "name", "queued", "resting", "running", "vt", "weight")
+
+    def __init__(self, key: Key, weight: float) -> None:
+        self.key = key
+        self.name = key[1] or key[0] or ""
+        self.weight = weight
+        self.vt = 0.0
+        self.credit = 0.0
+        self.eligible = self.held = self.resting = False
+        self.queued = 0
+        self.running = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether none of its jobs waits or runs."""
+        return not (self.queued or self.running)
+
+    def correct(self, extra: float, cost: float) -> None:
+        """Charge `extra` device-seconds, negative for a refund, for a job that was charged `cost`."""
+        change = extra / self.weight
+        self.vt += change
+        if self.eligible:
+            return
+        if change < 0.0:
+            self.credit = min(self.credit - change, max(self.credit, cost / self.weight))
+        else:
+            self.credit = max(0.0, self.credit - change)
+
+
+class User(Node):
+    """A user in one guild, with a first-in-first-out line of jobs."""
+
+    __slots__ = ("guild", "line")
+
+    def __init__(self, key: Key, weight: float, guild: Guild) -> None:
+        super().__init__(key, weight)
+        self.guild = guild
+        self.line: OrderedDict[str, Job] = OrderedDict()
+
+    @property
+    def head(self) -> Job:
+        """The next job; StopIteration where there is none."""
+        return next(iter(self.line.values()))
+
+    def enter(self, job: Job) -> bool:
+        """Line up by acceptance: at the end, or for a job that was given back nearly always at the head.
+        True where it is the head now."""
+        line, job_id = self.line, job.entry.job_id
+        last = next(reversed(line.values()), None)
+        line[job_id] = job
+        if last is None:
+            return True
+        if job.order > last.order:
+            return False
+        if job.order < self.head.order:
+            line.move_to_end(job_id, last=False)
+            return True
+        self.line = OrderedDict(sorted(line.items(), key=lambda item: item[1].order))
+        return False
+
+
+Child = TypeVar("Child", bound=Node)
+
+
+class Parent(Node, Generic[Child]):
+    """A node with children. virtual: V, the start tag of its last dispatch.
+
+    ready: eligible children; held_back: children that the soft cap alone holds; both by tag, then by the
+    order of the job that they would send next. idle: by the tag from which V has caught up with them.
+    kinds: how many queued jobs there are of each kind.
+    """
+
+    __slots__ = ("children", "held_back", "idle_children", "kinds", "ready", "virtual")
+
+    def __init__(self, key: Key, weight: float) -> None:
+        super().__init__(key, weight)
+        self.virtual = 0.0
+        self.children: dict[str, Child] = {}
+        self.kinds: dict[str, int] = {}
+        self.ready = Ranking()
+        self.held_back = Ranking()
+        self.idle_children = Ranking()
+
+    def start_tag(self, child: Child) -> float:
+        """The tag of a child if it became eligible now. A refund counts until V has passed all that the
+        child had been charged."""
+        if child.eligible or child.vt + child.credit > self.virtual:
+            return child.vt
+        return self.virtual
+
+    def charge(self, child: Child, cost: float) -> None:
+        """A job of this child is dispatched."""
+        if not child.eligible:  # the soft cap gives way for this one job
+            child.vt, child.credit = self.start_tag(child), 0.0
+        if child.vt > self.virtual:
+            self.virtual = child.vt
+        child.vt += cost / child.weight
+
+    def arrange(self, child: Child, ready: int | None, held: int | None) -> bool:
+        """Rank a child by the orders of the jobs that it would send, None for none. True where it became
+        eligible or ceased to be."""
+        was = child.eligible
+        if ready is not None:
+            if not was:
+                child.vt, child.credit, child.eligible = self.start_tag(child), 0.0, True
+            self.ready.put(child.name, child.vt, ready)
+        elif was:
+            child.eligible = False
+            self.ready.drop(child.name)
+        if held is not None:
+            child.held = True
+            self.held_back.put(child.name, child.vt, held)
+        elif child.held:
+            child.held = False
+            self.held_back.drop(child.name)
+        if not (child.queued or child.running):
+            child.resting = True
+            self.idle_children.put(child.name, child.vt + child.credit, 0)
+        elif child.resting:
+            child.resting = False
+            self.idle_children.drop(child.name)
+        return was is not child.eligible
+
+    def limit(self, child: Child, claim: float) -> bool:
+        """Keep a child's tag at most `claim` device-seconds behind V. True where it was further behind."""
+        floor = self.virtual - claim / child.weight
+        if child.vt >= floor:
+            return False
+        child.vt = floor
+        return True
+
+    def count(self, kind: str, change: int) -> None:
+        """A queued job of this kind came (1) or went (-1)."""
+        self.queued += change
+        left = self.kinds.get(kind, 0) + change
+        if left:
+            self.kinds[kind] = left
+        else:
+            del self.kinds[kind]
+
+    def forget(self) -> list[Child]:
+        """Drop the idle children whose tags say nothing any more, or too little to be worth the memory."""
+        forgotten: list[Child] = []
+        while (item := self.idle_children.first()) is not None:
+            if not self.idle and item[0] > self.virtual and len(self.idle_children) <= REMEMBERED:
+                break
+            self.idle_children.drop(item[2])
+            forgotten.append(self.children.pop(item[2]))
+        return forgotten
+
+
+class Guild(Parent[User]):
+    """A guild. cap, user_cap: running jobs at most, of all and of each user; plan: the order of its queued
+    jobs as last worked out, None where that is outdated."""
+
+    __slots__ = ("cap", "plan", "user_cap")
+
+    def __init__(self, key: Key, weight: float, cap: int | None, user_cap: int | None) -> None:
+        super().__init__(key, weight)
+        self.cap = cap
+        self.user_cap = user_cap
+        self.plan: Plan | None = None
+
+    def planned(self, tag: float) -> Plan:
+        """The order of its queued jobs, were its own tag `tag`. O(n log n) in its queued jobs.
+
+        Adds up tags in the very steps of Parent.charge, so that equal tags are equal here too.
+        """
+        order: list[tuple[float, int, str, Job]] = []
+        for user in self.children.values():
+            start, weight = self.start_tag(user), user.weight
+            for job_id, job in user.line.items():
+                order.append((start, job.order, job_id, job))
+                start += job.entry.cost / weight
+        order.sort()
+        keys: list[tuple[float, int, str, Job]] = []
+        costs = [0.0]
+        for _, rank, job_id, job in order:
+            keys.append((tag, rank, job_id, job))
+            tag += job.entry.cost / self.weight
+            costs.append(costs[-1] + job.entry.cost)
+        return Plan(keys, costs)
+
+
+class Search:
+    """One look for the fair next job among those that a worker can run.
+
+    can_run and serves as in FairQueue.pop. passed_guilds, passed_users (by guild): who came before the job
+    found, and had nothing that can run.
+    """
+
+    def __init__(self, root: Parent[Guild], can_run: CanRun | None, serves: Serves | None) -> None:
+        self._root = root
+        self._can_run = can_run
+        self._serves = serves
+        self.passed_guilds: list[Guild] = []
+        self.passed_users: dict[str, list[User]] = {}
+
+    def find(self) -> Job | None:
+        """The job, None where nothing can run. Those held back by the soft cap come second."""
+        job = self._root.ready.search(self._ready_in)
+        return self._root.held_back.search(self._held_in) if job is None else job
+
+    def _ready_in(self, name: str) -> Job | None:
+        guild = self._root.children[name]
+        job = None
+        if self._serves is None or any(map(self._serves, guild.kinds)):
+            job = guild.ready.search(lambda user: self._ready_of(guild, user))
+        if job is None:
+            self.passed_guilds.append(guild)
+        return job
+
+    def _ready_of(self, guild: Guild, name: str) -> Job | None:
+        user = guild.children[name]
+        job = self._first_of(user)
+        if job is None:
+            self.passed_users.setdefault(guild.name, []).append(user)
+        return job
+
+    def _held_in(self, name: str) -> Job | None:
+        guild = self._root.children[name]
+        return guild.held_back.search(lambda user: self._first_of(guild.children[user]))
+
+    def _first_of(self, user: User) -> Job | None:
+        can_run, serves = self._can_run, self._serves
+        for job in user.line.values():
+            if (serves is None or serves(job.entry.kind)) and (can_run is None or can_run(job.entry)):
+                return job
+        return None
