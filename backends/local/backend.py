@@ -29,7 +29,7 @@ from bot.core.errors import (
     InvalidRequest,
     Unavailable,
 )
-from bot.core.ports import CancelOutcome, Capabilities, Done, Event, Health, RemoteRef
+from bot.core.ports import CancelOutcome, Capabilities, Done, Event, Health, Progress, RemoteRef
 from bot.core.request import JSON, ImageRequest
 
 _log = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ class LocalBackend:
         self._forget_unwatched()
         job = self._jobs[ticket] = JobLog(job_id, request, alone=job_id in self._suspects)
         self._sign_of_life(fresh=True)
+        if not self._ready:
+            job.say(Progress(0.0, phase="Loading the model"))
         self._hand_over(ticket, job)
         return RemoteRef(self.name, {"ticket": ticket})
 

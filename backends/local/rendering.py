@@ -1,0 +1,193 @@
+"""Runs one batch of pictures through a diffusers pipeline and gives them back as PNG.
+
+The only place that calls a pipeline. It knows batches, not jobs that wait: which pictures share a batch is
+engine.py's matter, and all of a batch agree in kind, size, steps, scheduler and strength.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from PIL import Image as Pillow
+
+from backends.local.board import Slot
+from backends.local.framing import cover, keep_unmasked, open_picture, png
+from backends.local.guidance import with_own_guidance
+from backends.local.loading import Loaded
+from backends.local.masking import Masking
+from backends.local.plan import Kind, Plan
+from backends.local.previews import Previewer
+from backends.local.prompts import PromptEncoder
+from backends.local.samplers import ONE_BY_ONE, build_scheduler, class_name
+from bot.core.ports import ImageReady, ImageRejected
+from bot.core.request import Image
+
+REJECTED = "The picture was kept back by the model's content check. Try other words or another seed."
+
+AfterCall: TypeAlias = Callable[[int, int, Callable[[], list[bytes]] | None], bool]
+"""(model calls made, of how many, makes a preview of each picture) -> whether to go on."""
+
+
+class Stopped(Exception):
+    """Nobody wants this batch any more."""
+
+
+class Renderer:
+    """Pipelines over one set of weights, for one thread."""
+
+    def __init__(self, loaded: Loaded, *, previews: bool) -> None:
+        self.loaded = loaded
+        self.previews = previews and loaded.stable
+        self._own_scheduler = copy.deepcopy(loaded.pipe.scheduler)
+        self._pipes: dict[Kind, Any] = {}
+        if loaded.stable:
+            self._prompts = PromptEncoder(loaded.pipe)
+            self._previewer = Previewer(loaded.pipe) if self.previews else None
+        self._pipes[Kind.TEXT] = with_own_guidance(loaded.pipe) if loaded.stable else loaded.pipe
+
+    def windows(self, plan: Plan) -> int:
+        """How many of the text encoder's windows the longer of the two prompts takes."""
+        if not self.loaded.stable:
+            return 1
+        return max(self._prompts.windows(plan.prompt), self._prompts.windows(plan.negative_prompt))
+
+    def one_by_one(self, plan: Plan) -> bool:
+        """Whether seeds hold only for one picture a run."""
+        return class_name(self._own_scheduler, plan.scheduler) in ONE_BY_ONE
+
+    def free_memory(self) -> None:
+        """Give back what the failed batch held."""
+        gc.collect()
+        if self.loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def warm_up(self) -> None:
+        """Make the first request as fast as the others; only where that is cheap."""
+        if not (self.loaded.stable and (self.loaded.small or self.loaded.device.type == "cuda")):
+            return
+        profile = self.loaded.profile
+        embedding = self._prompts.encode("", 1)
+        options: dict[str, Any] = {"prompt_embeds": embedding.sequence}
+        if embedding.pooled is not None:
+            options["pooled_prompt_embeds"] = embedding.pooled
+        pipe = self._pipes[Kind.TEXT]
+        pipe.scheduler = copy.deepcopy(self._own_scheduler)
+        pipe(
+            **options,
+            width=profile.default_width,
+            height=profile.default_height,
+            num_inference_steps=2,
+            guidance_scale=1.0,
+            generator=torch.Generator().manual_seed(0),
+            output_type="latent",
+        )
+
+    def render(self, batch: Sequence[Slot], after_call: AfterCall) -> list[ImageReady | ImageRejected]:
+        """Make all pictures of a batch. Raises Stopped where after_call says so, and what torch raises."""
+        plan = batch[0].work.plan
+        pipe = self._pipe(plan.kind)
+        pipe.scheduler = build_scheduler(
+            self._own_scheduler, self.loaded.profile, plan.scheduler, batch[0].seed
+        )
+        originals = [_sent(slot, "init_image", plan) for slot in batch] if plan.kind != Kind.TEXT else []
+        masks = [_sent(slot, "mask_image", plan) for slot in batch] if plan.kind == Kind.INPAINT else []
+        masking = Masking(pipe, originals, masks, [slot.seed for slot in batch]) if masks else None
+        options = {**self._inputs(batch), **self._shape(plan, originals)}
+        output = pipe(
+            **options,
+            num_inference_steps=plan.steps,
+            generator=[torch.Generator().manual_seed(slot.seed) for slot in batch],
+            callback_on_step_end=self._callback(after_call, masking),
+        )
+        flags = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
+        return [_result(*each) for each in zip(batch, output.images, flags, strict=True)]
+
+    # --- the pipeline's arguments -------------------------------------------------------------------------
+
+    def _pipe(self, kind: Kind) -> Any:
+        shared = Kind.TEXT if kind == Kind.TEXT else Kind.IMAGE
+        if shared not in self._pipes:
+            self._pipes[shared] = self._image_pipe()
+        return self._pipes[shared]
+
+    def _image_pipe(self) -> Any:
+        """The image-to-image pipeline over the same weights."""
+        import diffusers
+
+        text = self._pipes[Kind.TEXT]
+        name = type(text).__name__.replace("Pipeline", "Img2ImgPipeline")
+        extra = {"requires_safety_checker": False} if "requires_safety_checker" in text.config else {}
+        pipe = getattr(diffusers, name)(**text.components, **extra)
+        pipe.set_progress_bar_config(disable=True)
+        return with_own_guidance(pipe)
+
+    def _shape(self, plan: Plan, originals: Sequence[Pillow.Image]) -> Mapping[str, Any]:
+        if originals:
+            return {"image": list(originals), "strength": plan.strength}
+        return {"width": plan.width, "height": plan.height}
+
+    def _inputs(self, batch: Sequence[Slot]) -> dict[str, Any]:
+        plans = [slot.work.plan for slot in batch]
+        largest = max(plan.guidance for plan in plans)
+        if not self.loaded.stable:
+            return {"prompt": [plan.prompt for plan in plans], "guidance_scale": largest}
+        self._own_guidance(plans)
+        windows = batch[0].work.windows
+        inputs = self._embedded([plan.prompt for plan in plans], windows, "")
+        if plans[0].guided:
+            inputs |= self._embedded([plan.negative_prompt for plan in plans], windows, "negative_")
+        return inputs | {"guidance_scale": largest}
+
+    def _own_guidance(self, plans: Sequence[Plan]) -> None:
+        scales = [plan.guidance for plan in plans]
+        pipe = self._pipe(plans[0].kind)
+        pipe.picture_guidance = None
+        if plans[0].guided and len(set(scales)) > 1:
+            dtype = pipe.unet.dtype
+            pipe.picture_guidance = torch.tensor(scales, device=self.loaded.device, dtype=dtype).view(
+                -1, 1, 1, 1
+            )
+
+    def _embedded(self, texts: Sequence[str], windows: int, prefix: str) -> dict[str, Any]:
+        parts = [self._prompts.encode(text, windows, negative=bool(prefix)) for text in texts]
+        inputs = {f"{prefix}prompt_embeds": torch.cat([part.sequence for part in parts])}
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        if pooled:
+            inputs[f"{prefix}pooled_prompt_embeds"] = torch.cat(pooled)
+        return inputs
+
+    def _callback(self, after_call: AfterCall, masking: Masking | None) -> Callable[..., dict[str, Any]]:
+        def after_step(pipe: Any, step: int, _: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+            latents = tensors["latents"]
+            changed = {} if masking is None else {"latents": masking.blend(pipe, step, latents)}
+
+            def look() -> list[bytes]:
+                assert self._previewer is not None  # noqa: S101  given only where it is there
+                return self._previewer.pictures(latents, pipe.scheduler)
+
+            if not after_call(step + 1, pipe.num_timesteps, look if self.previews else None):
+                raise Stopped
+            return changed
+
+        return after_step
+
+
+def _sent(slot: Slot, field: str, plan: Plan) -> Pillow.Image:
+    image: Image = getattr(slot.work.job.request, field)
+    return open_picture(image, plan.width, plan.height, field=field)
+
+
+def _result(slot: Slot, picture: Pillow.Image, flagged: bool) -> ImageReady | ImageRejected:
+    if flagged:
+        return ImageRejected(slot.index, REJECTED)
+    request = slot.work.job.request
+    made = cover(picture, request.width, request.height)
+    if request.init_image is not None and request.mask_image is not None:
+        size = (request.width, request.height)
+        original = open_picture(request.init_image, *size, field="init_image")
+        made = keep_unmasked(made, original, open_picture(request.mask_image, *size, field="mask_image"))
+    return ImageReady(slot.index, png(made), "image/png", slot.seed)
