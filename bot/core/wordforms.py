@@ -22,6 +22,7 @@ _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _STRETCHED: Final = re.compile(r"([^\W\d_])\1{2,}")
 _LEET: Final = str.maketrans("4@35$70", "aaessto")
 _LEET_PAIR: Final = re.compile(r"[^\W\d_][013457@$!|]|[013457@$!|][^\W\d_]")
+_ONE: Final = re.compile("[1!|]")
 _SPACES: Final = re.compile(r"(\s+)")
 # Three or more letters on their own, at most three other characters apart.
 _SPELLED: Final = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,3}[^\W_](?![^\W_])){2,}")
@@ -51,7 +52,8 @@ def word_forms(text: str) -> WordForms:
     if camel != text:
         readings.append(_WORD.findall(normal(camel)))
     leet = _LEET_PAIR.search(plain)
-    for one in "il" if leet else "":
+    ones = "il" if _ONE.search(plain) else "i"
+    for one in ones if leet else "":
         decoded = _unleet(plain, one)
         readings += [_WORD.findall(decoded), *_joined(decoded), *([word] for word in _spelled(decoded))]
     if _STRETCHED.search(plain):
