@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Final
 
@@ -21,6 +20,7 @@ from adapters.web.hub import Hub
 from adapters.web.problems import Problem, json_response
 from adapters.web.stream import stream_news
 from adapters.web.views import (
+    command,
     defaults_json,
     file_name,
     group_json,
@@ -33,7 +33,7 @@ from adapters.web.views import (
 )
 from adapters.web.wording import line_of, outcome_line
 from bot.core.errors import InvalidRequest
-from bot.core.grammar import format_options, parse
+from bot.core.grammar import parse
 from bot.core.options import Options, merge, options_from_json, options_to_json
 from bot.core.pictures import read_recipe
 from bot.core.ports import StoredGroup
@@ -88,8 +88,7 @@ class Handlers:
             whole = merge(_options(fields), typed)
         except InvalidRequest as error:  # half a flag is no mistake yet
             return json_response({"problem": error.message})
-        command = f"fairbrush imagine {shlex.quote(format_options(whole))} -o picture.png"
-        return json_response({"typed": options_to_json(typed), "command": command})
+        return json_response({"typed": options_to_json(typed), "command": command(whole)})
 
     async def recipe(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """The options in a picture's recipe; null where it carries none."""

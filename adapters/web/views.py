@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -172,7 +173,13 @@ def _remix(group: StoredGroup) -> JSON:
 def remix_json(options: Options) -> JSON:
     """What fills the form again: `text` for the prompt box, written so that the grammar reads it back."""
     rest = options_to_json(replace(options, prompt=""))
-    return {"text": format_options(Options(prompt=options.prompt)), "options": rest}
+    text = format_options(Options(prompt=options.prompt))
+    return {"text": text, "options": rest, "command": command(options)}
+
+
+def command(options: Options) -> str:
+    """The line for a shell that makes the same."""
+    return f"fairbrush imagine {shlex.quote(format_options(options))} -o picture.png"
 
 
 def _picture(picture: Picture) -> JSON:

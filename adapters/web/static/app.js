@@ -11,7 +11,7 @@ import { commandsTab } from "/playground/static/commands.js";
 const prompt = $("prompt");
 const settings = new Settings(() => checkSoon());
 const stage = new Stage({ remix, again, start: startFrom, cancel, remove, canStart: () => offers("init_image") });
-const reel = new Reel(select);
+const reel = new Reel((id) => select(id, { scroll: true }));
 const showCommand = commandsTab();
 
 let offer = null; // what the server offers: models, defaults, limits
@@ -35,7 +35,7 @@ async function open() {
   buildModels();
   unfollow();
   unfollow = server.follow({ hello: refresh, job: hear, lost: () => linkState(false) });
-  prompt.focus({ preventScroll: true });
+  if (matchMedia("(hover: hover)").matches) prompt.focus({ preventScroll: true });
 }
 
 function only(id) {
@@ -362,8 +362,7 @@ function select(id, { scroll = false } = {}) {
   selected = id;
   stage.show(jobs.get(id) ?? null);
   reel.show(jobs.all(), selected);
-  // On a phone the stage lies below the form, and somebody who picks from the history looks at its end.
-  if (scroll || !wide.matches) $("stage").scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
+  if (scroll) $("stage").firstElementChild?.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
 }
 
 jobs.watch((job, isNew, isGone) => {
@@ -379,6 +378,7 @@ function drawSoon() {
   if (drawing) return;
   drawing = requestAnimationFrame(() => {
     drawing = 0;
+    $("work").classList.toggle("begun", jobs.all().length > 0);
     reel.show(jobs.all(), selected);
     showTitle();
   });

@@ -21,8 +21,8 @@ export function commandsTab() {
   const button = copyButton("Copy", () => code.textContent);
   const flags = FLAGS.map(([flag, what]) => h("div", {}, h("dt", {}, h("code", {}, flag)), h("dd", {}, what)));
   $("view-api").append(
-    h("h2", {}, "The same picture from the command line"),
-    h("p", { class: "hint" }, "It follows the prompt and the settings on the Playground tab, and works where Fairbrush is installed."),
+    h("h2", {}, "The same from the command line"),
+    h("p", { class: "hint" }, "It follows the prompt and the settings on the Playground tab, and works where Fairbrush is installed. A seed makes it the same picture each time."),
     h("div", { class: "code" }, h("pre", { tabIndex: 0, "aria-label": "Command" }, code), button),
     hint,
     h("h2", {}, "Flags"),

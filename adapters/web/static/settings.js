@@ -7,14 +7,14 @@ const SHAPES = [["1:1", 1, 1], ["4:3", 4, 3], ["3:4", 3, 4], ["16:9", 16, 9], ["
 
 /** What one field is about: its control is made by `make`, its words by the model. */
 const WORDS = {
-  steps: ["Inference steps", "More steps refine the picture and take longer."],
-  guidance_scale: ["Guidance scale", "Higher follows the prompt more closely, lower leaves more freedom."],
-  seed: ["Seed", "The same seed and settings give the same picture. Empty: random."],
+  steps: ["Inference steps", "More steps are finer, and slower."],
+  guidance_scale: ["Guidance scale", "Higher follows the prompt more closely."],
+  seed: ["Seed", "The same seed gives the same picture."],
   size: ["Size", "Width and height in pixels."],
-  count: ["Count", "How many pictures, each with the next seed."],
+  count: ["Count", "Pictures, each with the next seed."],
   negative_prompt: ["Negative prompt", "What to keep out of the picture."],
-  scheduler: ["Scheduler", "How noise is turned into a picture, step by step."],
-  style: ["Style", "A preset that adds its own words to the prompt."],
+  scheduler: ["Scheduler", "How noise becomes a picture, step by step."],
+  style: ["Style", "A preset that adds words to the prompt."],
 };
 const FIELD_OF = { width: "size", height: "size", aspect: "size" };
 
@@ -84,20 +84,18 @@ export class Settings {
 
   seed() {
     const input = h("input", { type: "text", id: "seed", placeholder: "random", inputMode: "numeric", autocomplete: "off" });
-    const roll = () => {
-      input.value = crypto.getRandomValues(new Uint32Array(1))[0];
-      this.notice();
-    };
-    const clear = () => { input.value = ""; this.notice(); };
-    const body = h("div", { class: "seed" }, input,
-      h("button", { type: "button", class: "quiet", onclick: roll, title: "Choose a seed and keep it" }, "Roll"),
-      h("button", { type: "button", class: "quiet", onclick: clear, title: "A new seed each time" }, "Random"));
+    const put = (value) => { input.value = value; this.notice(); };
+    const roll = h("button", { type: "button", class: "quiet square", title: "Choose a seed and keep it", "aria-label": "Choose a seed and keep it",
+      onclick: () => put(crypto.getRandomValues(new Uint32Array(1))[0]) },
+      icon("M5 3h10a2 2 0 0 1 2 2v10a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2V5a2 2 0 0 1 2-2Z", "M7 7h.01M13 7h.01M10 10h.01M7 13h.01M13 13h.01"));
+    const clear = h("button", { type: "button", class: "quiet square clear", title: "A random seed each time", "aria-label": "A random seed each time",
+      onclick: () => { put(""); input.focus(); } }, icon("m6 6 8 8M14 6l-8 8"));
     this.controls.seed = {
       get: () => (input.value.trim() === "" ? undefined : wholeNumber(input.value)),
       set: (given) => (input.value = given ?? ""),
       element: input,
     };
-    return this.row("seed", input, body);
+    return this.row("seed", input, h("div", { class: "seed" }, input, clear, roll));
   }
 
   size() {
@@ -123,7 +121,7 @@ export class Settings {
       set: (given) => { [width.value, height.value] = given ?? [defaults.width, defaults.height]; },
       element: width,
     };
-    const swap = h("button", { type: "button", class: "quiet swap", title: "Swap width and height", "aria-label": "Swap width and height",
+    const swap = h("button", { type: "button", class: "quiet square", title: "Swap width and height", "aria-label": "Swap width and height",
       onclick: () => { [width.value, height.value] = [height.value, width.value]; this.notice(); } },
       icon("M4 7h11m-3-3 3 3-3 3M16 13H5m3-3-3 3 3 3"));
     const body = h("div", { class: "size" },

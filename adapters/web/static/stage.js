@@ -61,35 +61,33 @@ export class Stage {
       preview: h("img", { class: "preview", alt: "", hidden: true }),
       line: h("p", { class: "line" }),
       bar: h("div", { class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, h("i")),
-      sub: h("p", { class: "hint sub" }),
+      by: h("p", { class: "hint" }),
     };
-    this.ratio(this.live.frame, job);
     this.live.frame.append(this.live.preview);
+    const stop = h("button", { type: "button", class: "quiet", onclick: (event) => this.press(event, "cancel") }, "Cancel");
     return [
-      h("div", { class: "easel-frame" }, this.live.frame),
-      h("div", { class: "caption" },
-        h("p", { class: "prompt-line" }, job.prompt),
-        this.live.line, this.live.bar, this.live.sub,
-        h("div", { class: "actions" }, h("button", { type: "button", class: "quiet", onclick: (e) => this.press(e, "cancel") }, "Cancel"))),
+      h("div", { class: "easel-frame" }, this.live.frame,
+        h("div", { class: "going" }, this.live.bar, h("div", {}, this.live.line, this.live.by), stop)),
+      h("div", { class: "caption" }, h("p", { class: "prompt-line" }, job.prompt)),
     ];
   }
 
   update(job) {
-    const { frame, preview, line, bar, sub } = this.live;
+    const { frame, preview, line, bar, by } = this.live;
     const running = job.state === "running";
     this.ratio(frame, job);
     line.textContent = job.line || "Accepted";
     frame.classList.toggle("running", running);
-    if (job.preview) {
+    if (job.preview && preview.src !== job.preview) {
       preview.src = job.preview;
       preview.hidden = false;
     }
     const percent = running ? Math.round((job.progress?.fraction ?? 0) * 100) : 0;
-    bar.hidden = !running;
+    bar.classList.toggle("idle", !running);
     bar.firstElementChild.style.setProperty("--done", `${percent}%`);
     bar.setAttribute("aria-valuenow", percent);
     bar.setAttribute("aria-valuetext", line.textContent);
-    sub.textContent = job.by ? `by ${clock(job.by)}` : "";
+    by.textContent = untilWhen(job.by, running);
     announce(running ? `Making it: ${Math.floor(percent / 25) * 25} percent` : line.textContent);
   }
 
@@ -122,12 +120,12 @@ export class Stage {
         h("p", { class: "line made" }, job.line),
         this.notes(job),
         h("div", { class: "actions" },
-          h("a", { class: "button", href: `${pictureAt(picture.name)}?download`, download: true }, "Download"),
+          h("a", { class: "button strong", href: `${pictureAt(picture.name)}?download`, download: true }, "Download"),
           picture.remix && this.button("Remix", "remix", picture),
           this.button("Again", "again", picture),
           this.actions.canStart() && this.button("Start from it", "start", picture),
           this.remover())),
-      this.recipe(picture.recipe),
+      this.recipe(picture.recipe, picture.remix?.command),
     ];
   }
 
@@ -148,13 +146,13 @@ export class Stage {
     return job.notes?.length ? h("ul", { class: "notes" }, job.notes.map((note) => h("li", {}, note))) : null;
   }
 
-  recipe(recipe) {
+  recipe(recipe, command) {
     const rows = RECIPE.map(([label, value]) => [label, value(recipe)]).filter(([, value]) => value !== null && value !== undefined && value !== "");
     const text = () => rows.map(([label, value]) => `${label}: ${value}`).join("\n");
     return h("details", { class: "recipe", open: this.recipeOpen, ontoggle: (event) => (this.recipeOpen = event.target.open) },
       h("summary", {}, "Recipe"),
       h("dl", {}, rows.map(([label, value]) => h("div", { class: label === "Prompt" || label === "Negative" ? "wide" : "" }, h("dt", {}, label), h("dd", {}, String(value))))),
-      h("p", { class: "recipe-foot" }, h("span", { class: "hint" }, "It also travels inside the picture file."), copyButton("Copy", text)));
+      h("p", { class: "recipe-foot" }, h("span", { class: "hint" }, "It also travels inside the picture file."), copyButton("Copy text", text), command && copyButton("Copy command", () => command)));
   }
 
   // --- buttons ---
@@ -186,4 +184,10 @@ export class Stage {
   }
 }
 
-const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+/** When it should be ready, given in Unix seconds; nothing where that is unknown or past. */
+function untilWhen(by, running) {
+  const left = by ? by - Date.now() / 1000 : 0;
+  if (left <= 0) return "";
+  if (left < 60) return running ? "ready within a minute" : ""; // the line itself says it while waiting
+  return `ready by ${new Date(by * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
+}
