@@ -46,6 +46,7 @@ class App:
         clock: Clock,
         *,
         serve: bool,
+        store: Store | None,
     ) -> None:
         self.settings = settings
         self._serve = serve
@@ -56,7 +57,7 @@ class App:
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._lock: TextIO | None = None
-        self._store: Store | None = None
+        self._store = store
         self._courier: Courier
         self._dispatcher: Dispatcher
         self._server: Server
@@ -75,8 +76,8 @@ class App:
     async def start(self) -> None:
         """Open the data, take up what was left, connect the platforms, serve. Raises ConfigurationError."""
         self._lock = hold(self.settings.data_dir)
-        self._store = store = await open_store(self.settings)
-        await self._wire(store)
+        self._store = self._store or await open_store(self.settings)
+        await self._wire(self._store)
         if self._serve:
             routes = [route for adapter in self._adapters.values() for route in adapter.routes()]
             self._server = Server(self.settings.host, self.settings.port, routes, self._readiness)
@@ -85,6 +86,7 @@ class App:
             self._spawn(self._supervise(adapter))
         self._spawn(self._dispatcher.run())
         self._spawn(self._watch_health())
+        self._spawn(self._keep_estimates_now_and_then())
         self._dispatcher.wake()
         self._ready = True
 
@@ -92,7 +94,7 @@ class App:
         settings, clock = self.settings, self._clock
         desk, queue = Desk(), FairQueue()
         gallery = Gallery(settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}")
-        estimator = Estimator()
+        self._estimator = estimator = Estimator.from_json(await store.shelf_get("core", "estimator"))
         lanes = [Lane(backend, await backend.capabilities()) for backend in self._backends]
 
         async def result_of(group_id: str) -> ImageResult:
@@ -161,7 +163,9 @@ class App:
         for backend in self._backends:
             await backend.aclose()
         if self._store is not None:
+            await self._keep_estimates()
             await self._store.aclose()
+            self._store = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -184,6 +188,16 @@ class App:
                 log.exception("%s stopped; again in %.0f s", adapter.name, delay)
             await self._clock.sleep(delay)
             delay = min(delay * 2, RESTART_MOST)
+
+    async def _keep_estimates(self) -> None:
+        """What was learned of costs and waits outlives a restart."""
+        if self._store is not None and hasattr(self, "_estimator"):
+            await self._store.shelf_put("core", "estimator", self._estimator.to_json())
+
+    async def _keep_estimates_now_and_then(self) -> None:
+        while True:
+            await self._clock.sleep(60.0)
+            await self._keep_estimates()
 
     async def _watch_health(self) -> None:
         while True:
@@ -218,15 +232,20 @@ def build(
     *,
     clock: Clock = REAL_CLOCK,
     serve: bool = True,
+    store: Store | None = None,
 ) -> App:
-    """The program for these settings, not started; adapters and backends default to the installed, enabled
-    ones; serve: whether to listen for HTTP. Call within a running event loop. Raises ConfigurationError."""
+    """The program for these settings, not started. Call within a running event loop.
+
+    adapters, backends: the installed, enabled ones where None; serve: whether to listen for HTTP; store: the
+    one that the settings name where None. Raises ConfigurationError.
+    """
     return App(
         settings,
         load_adapters(settings) if adapters is None else adapters,
         load_backends(settings) if backends is None else backends,
         clock,
         serve=serve,
+        store=store,
     )
 
 

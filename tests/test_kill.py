@@ -37,7 +37,7 @@ class Program:
             "tests.fakes.program",
             *arguments,
             env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
         )
 
     async def kill(self) -> None:
@@ -47,8 +47,10 @@ class Program:
             await self._process.wait()
 
     async def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM once it is ready; the exit code."""
         assert self._process is not None
+        assert self._process.stdout is not None
+        assert b"ready" in await asyncio.wait_for(self._process.stdout.readline(), 60)
         self._process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self._process.wait(), 60)
 

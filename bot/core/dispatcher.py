@@ -254,7 +254,7 @@ class Dispatcher:
         pictures = await self._gallery.keep(job, done, backend=lane.name, now=self._clock.now())
         outcome = outcomes.made(job, pictures, done)
         used = done.device_seconds * lane.capabilities.speed
-        self._estimator.observe(job.request, done.model, lane.name, done.device_seconds)
+        self._estimator.observe(lane.made_as(job.request), done.model, lane.name, done.device_seconds)
         if job.predicted is not None:
             self._estimator.observe_wait(job.predicted, self._clock.monotonic() - job.queued_at)
         if not await self._end_running(job, outcome, used):
@@ -281,17 +281,23 @@ class Dispatcher:
             case InvalidRequest() | ContentRejected():
                 return False
             case AuthFailed() | QuotaExceeded():
-                job.avoid.add(lane.name)
-                return any(other.name not in job.avoid and other.can_run(job.request) for other in self.lanes)
+                return self._elsewhere(lane, job)
             case RateLimited():
                 return error.accepted is not True
             case Fault() if job.ref is not None and error.accepted is None and lane.capabilities.resumable:
                 return False  # sent but unanswered: it may have been made and paid for
             case Fault():
                 job.failures += 1
+                if not self._elsewhere(lane, job):
+                    job.avoid.clear()
                 return job.failures < self._settings.attempts
             case _:
                 return False
+
+    def _elsewhere(self, lane: Lane, job: LiveJob) -> bool:
+        """Keep a job from this lane; whether another one can run it."""
+        job.avoid.add(lane.name)
+        return any(other.name not in job.avoid and other.can_run(job.request) for other in self.lanes)
 
     async def _again(self, job: LiveJob, error: FairbrushError) -> None:
         """Refund it and put it at the head of its user's line."""
@@ -415,7 +421,7 @@ class Dispatcher:
                 continue
             low, high = self._estimator.wait(place.cost_ahead + work, job.cost, power)
             if job.predicted is None:
-                job.predicted = (place.cost_ahead + work + job.cost) / power
+                job.predicted = self._estimator.predict(place.cost_ahead + work, job.cost, power)
             group.position = outcomes.position(group.position, place, low, high)
             group.by = self._clock.now() + high
             self._on_status(status_of(group))

@@ -6,8 +6,9 @@ Knows nothing of the queue.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bot.core.errors import AuthFailed, Fault, QuotaExceeded, RateLimited
 from bot.core.ports import Backend, Capabilities, Model
@@ -58,6 +59,15 @@ class Lane:
         if name is None:
             return models[0] if models else None
         return next((model for model in models if model.id == name), None)
+
+    def made_as(self, request: ImageRequest) -> ImageRequest:
+        """The request at the size that is really made: a model works at its native area and enlarges."""
+        model = self.model(request.model)
+        native = model.native_pixels if model else None
+        if native is None:
+            return request
+        scale = math.sqrt(native / (request.width * request.height))
+        return replace(request, width=round(request.width * scale), height=round(request.height * scale))
 
     def can_run(self, request: ImageRequest) -> bool:
         """Whether it offers the model and honours every field that is set."""

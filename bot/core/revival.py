@@ -34,11 +34,10 @@ async def revive(
         waiting = sum(job.state in (State.ACCEPTED, State.QUEUED) for job in group.jobs)
         desk.reserve(group.requester, waiting)
     jobs = [job for stored in groups for job in desk.groups[stored.group_id].jobs]
-    for job in jobs:
+    for job in jobs:  # in order of acceptance, which is the order of the queue
         if job.state is State.QUEUED:
             dispatcher.push(job)
-    for job in jobs:
-        if job.state is State.RUNNING:
+        elif job.state is State.RUNNING:
             await _resume(job, store, desk, queue, dispatcher)
     for stored in groups:
         courier.open(desk.groups[stored.group_id])

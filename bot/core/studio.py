@@ -26,6 +26,7 @@ from bot.core.messages import queue_full
 from bot.core.moderation import Moderation
 from bot.core.options import Options, merge, options_from_json, options_to_json
 from bot.core.outcomes import result_of
+from bot.core.permutations import plain
 from bot.core.ports import (
     Address,
     ApiKey,
@@ -131,6 +132,11 @@ class Studio:
         self._late: set[asyncio.Task[None]] = set()
         self.accepting = True
 
+    @property
+    def unsettled(self) -> int:
+        """Refused requests whose late commits are still being undone."""
+        return len(self._late)
+
     # --- what is offered ---
 
     @property
@@ -215,7 +221,7 @@ class Studio:
         base = submission.options or Options()
         if submission.literal or not submission.text:
             return merge(base, Options(prompt=submission.text)) if submission.text else base
-        return merge(base, parse(submission.text))
+        return merge(base, parse(submission.text, limits=self.limits))
 
     async def _resolve(self, submission: Submission, options: Options) -> tuple[ImageRequest, ...]:
         models = self.models()
@@ -260,7 +266,7 @@ class Studio:
             f"{submission.requester.platform}:{submission.event_key}",
             submission.requester,
             submission.address,
-            options_to_json(options),
+            options_to_json(_plain(options) if submission.literal else options),
             self._clock.now(),
             jobs=tuple(jobs),
         )
@@ -273,7 +279,7 @@ class Studio:
             fields = ", ".join(sorted(needs(request))) or "this model"
             raise InvalidRequest(f"No backend here can make this: {fields}.", field="model")
         model = lane.model(request.model)
-        return self._estimator.cost(request, model.id if model else "", lane.name)
+        return self._estimator.cost(lane.made_as(request), model.id if model else "", lane.name)
 
     async def _accept(self, stored: StoredGroup) -> StoredGroup | None:
         """Commit; refuse where the disk takes too long, and then undo what is committed late."""
@@ -405,6 +411,11 @@ class Studio:
             await self.cancel_group(live, "Deleted.")
         names = await self._store.forget(group_id)
         await self._gallery.remove(names)
+
+
+def _plain(options: Options) -> Options:
+    """A literal prompt so that it stays one when its options are read again."""
+    return dataclasses.replace(options, prompt=plain(options.prompt))
 
 
 def _own(owner: Requester, by: Requester) -> bool:

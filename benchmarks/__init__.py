@@ -1,0 +1,1 @@
+"""Programs that print tables: each figure beside a named peer or limit, measured in the same run."""

@@ -1,0 +1,45 @@
+"""Time that tests move by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+
+from bot.core.ports import Clock
+
+TURNS = 50  # loop turns after which what can happen without time passing has happened
+
+
+class HandClock:
+    """A clock that stands still until advance(). `clock` is what the program gets."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.time = now
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+        self.clock = Clock(now=lambda: self.time, monotonic=lambda: self.time, sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self.time + max(0.0, seconds), next(self._numbers), future))
+        await future
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, waking sleepers one after the other in their order."""
+        end = self.time + seconds
+        await settle()
+        while self._sleepers and self._sleepers[0][0] <= end:
+            due, _, future = heapq.heappop(self._sleepers)
+            self.time = max(self.time, due)
+            if not future.done():
+                future.set_result(None)
+            await settle()
+        self.time = end
+        await settle()
+
+
+async def settle() -> None:
+    """Let everything that needs no time happen."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
