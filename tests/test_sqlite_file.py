@@ -176,3 +176,6 @@ async def test_no_query_reads_through_finished_jobs(path: Path, monkeypatch: pyt
     scans = {line: query for query, line in plans if line.startswith("SCAN")}
     assert {line: query for line, query in scans.items() if line not in SCANS} == {}
     assert set(scans) == SCANS
+    assert any(
+        "groups_of_member (platform=? AND guild=? AND user=? AND rowid<?)" in line for _, line in plans
+    )
