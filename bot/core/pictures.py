@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from PIL import Image as Raster
@@ -42,7 +42,7 @@ __all__ = [
 
 _MAX_PIXELS: Final = 8192 * 8192  # of a picture of our own; a backend that answers more is not believed
 _FORMATS: Final = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
-_QUALITIES: Final = (92, 85, 75, 60, 45)
+_QUALITIES: Final = (92, 75, 50)
 _SHRINK: Final = 0.75
 _MIN_SIDE: Final = 64
 # Modes that every backend and encoder here takes; others (CMYK, 16 bits, palettes) become RGB or RGBA.
@@ -159,20 +159,19 @@ def fit_to_bytes(data: bytes, limit: int, *, mime: str = "image/webp") -> tuple[
     if len(data) <= limit:
         return data, mime_of(data)
     marks = marks_in(data)
-    for raster, quality in _smaller_and_smaller(_own(data)):
+    raster = _own(data)
+    for quality in _QUALITIES:
         smaller = with_marks(_encoded(raster, mime, quality=quality), marks)
         if len(smaller) <= limit:
             return smaller, mime
+    while min(raster.size) > _MIN_SIDE:
+        # Bytes go with the area, roughly; a large picture is slow to encode, so big steps are taken at once.
+        factor = min(_SHRINK, math.sqrt(max(limit, 1) / len(smaller)))
+        raster = _scaled(raster, max(factor, _MIN_SIDE / min(raster.size)))
+        smaller = with_marks(_encoded(raster, mime, quality=_QUALITIES[-1]), marks)
+        if len(smaller) <= limit:
+            return smaller, mime
     raise Refused(f"No form of the picture fits into {limit:,} bytes.")
-
-
-def _smaller_and_smaller(raster: Raster.Image) -> Iterator[tuple[Raster.Image, int]]:
-    for quality in _QUALITIES:
-        yield raster, quality
-    while min(raster.size) * _SHRINK >= _MIN_SIDE:
-        raster = _scaled(raster, _SHRINK)
-        yield raster, 75
-        yield raster, 45
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
@@ -246,5 +245,5 @@ def _encoded(raster: Raster.Image, mime: str, *, quality: int = 95) -> bytes:
     elif mime == "image/jpeg":
         _opaque(raster).save(buffer, "JPEG", quality=quality, icc_profile=profile, optimize=True)
     else:
-        raster.save(buffer, "WEBP", quality=quality, method=4, icc_profile=profile)
+        raster.save(buffer, "WEBP", quality=quality, method=2, icc_profile=profile)
     return buffer.getvalue()

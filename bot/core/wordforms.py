@@ -103,13 +103,19 @@ class _Folds(dict[int, str]):
     """What normal() makes of one character, worked out when it is first met."""
 
     def __missing__(self, code: int) -> str:
-        seen = unicodedata.normalize("NFKC", clean(chr(code))).translate(_look_alikes()).casefold()
-        parts = unicodedata.normalize("NFKD", seen)
-        bare = "".join(part for part in parts if unicodedata.category(part) not in ("Mn", "Me"))
-        folded = unicodedata.normalize("NFC", bare).casefold()
+        folded = clean(chr(code))
+        for _ in range(4):  # small letters may look like others than their capitals do
+            folded = _folded_once(folded)
         if len(self) < _MOST_FOLDS:
             self[code] = folded
         return folded
+
+
+def _folded_once(text: str) -> str:
+    seen = unicodedata.normalize("NFKC", text).translate(_look_alikes()).casefold()
+    parts = unicodedata.normalize("NFKD", seen)
+    bare = "".join(part for part in parts if unicodedata.category(part) not in ("Mn", "Me"))
+    return unicodedata.normalize("NFC", bare).casefold()
 
 
 @cache
