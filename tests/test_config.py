@@ -1,0 +1,74 @@
+"""Settings from the environment, .env and files; and the house rules that a test can hold."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from bot.config import SECRETS, Environment, load, parse_backends
+from bot.core.errors import ConfigurationError
+from bot.core.settings import BackendEntry, Secret, Settings
+from bot.logs import OneLine
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_environment_wins_over_dotenv_and_files_hold_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file, token = tmp_path / ".env", tmp_path / "token"
+    token.write_text("s3cret-of-mine\n")
+    env_file.write_text(f"FAIRBRUSH_PORT=1111\nFAIRBRUSH_MAX_STEPS=40\nDISCORD_TOKEN_FILE={token}\n")
+    monkeypatch.setenv("FAIRBRUSH_PORT", "2222")
+    settings = load(env_file=env_file)
+    assert settings.port == 2222
+    assert settings.limits.max_steps == 40
+    assert settings.secret("DISCORD_TOKEN").reveal() == "s3cret-of-mine"
+    assert "s3cret" not in repr(settings)
+
+
+def test_backends_are_kind_target_and_options() -> None:
+    assert parse_backends("local:, local:/models/x;slots=2;device=cpu") == (
+        BackendEntry("local", ""),
+        BackendEntry("local", "/models/x", {"slots": "2", "device": "cpu"}),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "local", ":x", "local:;slots", "local:,local:"])
+def test_a_malformed_backend_list_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="FAIRBRUSH_BACKENDS"):
+        parse_backends(text)
+
+
+def test_every_setting_is_in_the_example_file_and_nothing_else_is() -> None:
+    example = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    known = {f"FAIRBRUSH_{name.upper()}" for name in Environment.model_fields}
+    assert example - set(SECRETS) == known
+
+
+def test_the_environment_is_read_in_config_alone() -> None:
+    readers = [
+        path
+        for folder in ("bot", "adapters")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"os\.environ|os\.getenv", path.read_text())
+    ]
+    assert readers == [ROOT / "bot" / "config.py"]
+
+
+def test_one_record_is_one_line_and_holds_no_secret() -> None:
+    formatter = OneLine([Secret("hunter2-hunter2")])
+    record = logging.LogRecord("x", logging.INFO, "", 0, "prompt %s", ("a\nb\x1b[31m hunter2-hunter2",), None)
+    line = formatter.format(record)
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert "hunter2" not in line
+
+
+def test_settings_have_the_documented_defaults(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert (settings.host, settings.port) == ("127.0.0.1", 8765)
+    assert settings.backends == (BackendEntry("local", ""),)
