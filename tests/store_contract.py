@@ -18,83 +18,29 @@ from bot.core.ports import (
     Delivery,
     Outcome,
     RemoteRef,
-    ShareTag,
     Store,
-    StoredGroup,
     StoredJob,
-    StoredPicture,
 )
-from bot.core.request import JSON, Requester, State
+from bot.core.request import JSON, State
+from tests.fakes.groups import (
+    CANCELLED,
+    REF,
+    TAGS,
+    a_group,
+    a_picture,
+    begin,
+    done,
+    end,
+    queue,
+    the,
+    the_job,
+)
+from tests.store_records_contract import RecordsContract
 
 Reopen = Callable[[], Awaitable[Store]]
 
-ADA = Requester("discord", "guild-1", "ada", ("artist", "mod"), "Ada Łovelace 🎨")
-REF = RemoteRef("local:", {"job": "r-1", "parts": [1, 2.5, None, {"deep": "ü"}]})
-TAGS = (ShareTag(None, None, 0.0, 4.5), ShareTag("discord:guild-1", "discord:ada", 7.25, 0.0, 2.0, 0.5))
 
-
-def a_group(
-    name: str = "g", *, jobs: int = 1, who: Requester = ADA, at: float = 100.0, event: str = ""
-) -> StoredGroup:
-    """A group that nobody has accepted yet; its jobs are called g-0, g-1 ..."""
-    return StoredGroup(
-        group_id=name,
-        event_key=event or f"event of {name}",
-        requester=who,
-        address={"channel": "c-1", "token": None, "pages": [1, 2]},
-        options={"prompt": "a fox 'in' \"snow\" \\ 雪", "steps": 30},
-        created_at=at,
-        jobs=tuple(
-            StoredJob(f"{name}-{index}", name, index, {"prompt": f"fox {index}", "seed": 2**32 - 1}, cost=1.5)
-            for index in range(jobs)
-        ),
-    )
-
-
-def a_picture(name: str, index: int = 0, *, withheld: bool = False) -> StoredPicture:
-    """A finished picture."""
-    recipe: dict[str, JSON] = {"prompt": "fox", "steps": 30, "parts": {"a": [1]}}
-    return StoredPicture(name, index, "image/png", 512, 768, 2**32 - 1, "A fox", recipe, withheld)
-
-
-def done(*names: str) -> Outcome:
-    """An end with these pictures."""
-    return Outcome(State.DONE, tuple(a_picture(name, index) for index, name in enumerate(names)))
-
-
-CANCELLED = Outcome(State.CANCELLED, message="Cancelled by its author.")
-
-
-async def begin(store: Store, job_id: str, attempt: int = 0, at: float = 110.0) -> bool:
-    """Start a job without touching tags."""
-    return await store.start(job_id, attempt=attempt, backend="local:", at=at, lease_until=at + 30, tags=())
-
-
-async def end(store: Store, job_id: str, outcome: Outcome, attempt: int = 0, at: float = 120.0) -> bool:
-    """Finish a job without touching tags."""
-    return await store.finish(job_id, attempt=attempt, outcome=outcome, at=at, tags=())
-
-
-async def queue(store: Store, group: StoredGroup) -> None:
-    """Accept a group and mark it prepared, so that its jobs may start."""
-    assert await store.accept(group) is None
-    await store.save_address(group.group_id, group.address, prepared=True)
-
-
-async def the(store: Store, group_id: str = "g") -> StoredGroup:
-    """A group that must be there."""
-    group = await store.group(group_id)
-    assert group is not None
-    return group
-
-
-async def the_job(store: Store, job_id: str) -> StoredJob:
-    """A job that must be there, of a group called like it."""
-    group = await the(store, job_id.rpartition("-")[0])
-    return next(job for job in group.jobs if job.job_id == job_id)
-
-
-class StoreContract:
+class StoreContract(RecordsContract):
     """Inherited by a class that provides the fixtures `store` and `reopen`."""
 
     # --- accepting ----------------------------------------------------------------------------------------
@@ -404,126 +350,6 @@ class StoreContract:
         assert (await the(store)).delivered_at is None
         await end(store, "g-0", CANCELLED)
         assert len(await store.outbox()) == 1
-
-    # --- looking back -------------------------------------------------------------------------------------
-
-    async def test_history_is_a_members_own_within_the_guild_newest_first(self, store: Store) -> None:
-        for number in range(3):
-            await store.accept(a_group(f"g{number}"))
-            await store.accept(a_group(f"guild{number}", who=replace(ADA, guild="guild-2")))
-            await store.accept(a_group(f"user{number}", who=replace(ADA, user="bob")))
-            await store.accept(a_group(f"platform{number}", who=replace(ADA, platform="slack")))
-        renamed = replace(ADA, roles=(), name="Somebody renamed")
-        assert [group.group_id for group in await store.history(renamed)] == ["g2", "g1", "g0"]
-        assert [len(group.jobs) for group in await store.history(ADA)] == [1, 1, 1]
-
-    async def test_history_pages_backwards(self, store: Store) -> None:
-        for number in range(5):
-            await store.accept(a_group(f"g{number}"))
-        first = await store.history(ADA, limit=2)
-        second = await store.history(ADA, limit=2, before=first[-1].sequence)
-        third = await store.history(ADA, limit=2, before=second[-1].sequence)
-        pages = [[group.group_id for group in page] for page in (first, second, third)]
-        assert pages == [["g4", "g3"], ["g2", "g1"], ["g0"]]
-        assert await store.history(ADA, limit=2, before=third[-1].sequence) == []
-        assert await store.history(ADA, limit=0) == []
-
-    async def test_a_picture_is_found_by_its_file_name(self, store: Store) -> None:
-        await queue(store, a_group("g", jobs=2))
-        await queue(store, a_group("h"))
-        await end(store, "g-1", done("a.png", "b.png"))
-        await end(store, "h-0", done("c.png"))
-        assert await store.picture("b.png") == (await the(store, "g"), a_picture("b.png", 1))
-        assert await store.picture("B.png") is None
-        assert await store.picture("") is None
-
-    async def test_forgetting_deletes_an_ended_group_and_names_its_files(self, store: Store) -> None:
-        await queue(store, a_group("g", jobs=2))
-        await queue(store, a_group("h"))
-        await end(store, "g-0", done("a.png", "b.png"))
-        await end(store, "g-1", done("c.png"))
-        await end(store, "h-0", done("d.png"))
-        assert await store.forget("g") == ("a.png", "b.png", "c.png")
-        assert await store.group("g") is None
-        assert await store.picture("a.png") is None
-        assert [row.group_id for row in await store.outbox()] == ["h"]
-        assert [group.group_id for group in await store.history(ADA)] == ["h"]
-        assert await store.forget("g") == ()
-        assert await store.check() == "ok"
-
-    async def test_a_group_that_has_not_ended_is_not_forgotten(self, store: Store) -> None:
-        await queue(store, a_group("g", jobs=2))
-        await end(store, "g-0", done("a.png"))
-        before = await the(store)
-        assert await store.forget("g") == ()
-        assert await the(store) == before
-
-    async def test_a_sequence_is_never_used_twice(self, store: Store) -> None:
-        await store.accept(a_group("g"))
-        used = (await the(store)).sequence
-        await end(store, "g-0", CANCELLED)
-        await store.forget("g")
-        await store.accept(a_group("h"))
-        assert (await the(store, "h")).sequence > used
-
-    # --- the fair queue, keys, shelves --------------------------------------------------------------------
-
-    async def test_tags_are_replaced_by_guild_and_user(self, store: Store) -> None:
-        await queue(store, a_group(jobs=2))
-        root, guild, user = (
-            ShareTag(None, None, 0.0, 1.0),
-            ShareTag("g", None, 1.0, 2.0),
-            ShareTag("g", "u", 3.0, 0.0),
-        )
-        tags = (root, guild, user)
-        await store.start("g-0", attempt=0, backend="", at=1.0, lease_until=2.0, tags=tags)
-        assert set(await store.tags()) == set(tags)
-        newer = replace(guild, vt=9.5, credit=0.25)
-        await store.finish("g-0", attempt=0, outcome=CANCELLED, at=2.0, tags=[newer])
-        assert set(await store.tags()) == {root, newer, user}
-
-    async def test_a_key_is_found_by_its_digest_until_it_is_revoked(self, store: Store) -> None:
-        old = ApiKey("k1", "ci", "d1", 100.0)
-        new = ApiKey("k2", "shop", "d2", 90.0, "acme", 2.5, 10.0)
-        await store.add_key(old)
-        await store.add_key(new)
-        assert await store.key("d1") == old
-        assert await store.key("d2") == new
-        assert await store.key("nothing") is None
-        revoked = replace(old, revoked_at=200.0)
-        await store.add_key(revoked)
-        assert await store.key("d1") is None
-        assert await store.keys() == [new, revoked]
-
-    async def test_two_keys_cannot_share_a_digest(self, store: Store) -> None:
-        await store.add_key(ApiKey("k1", "ci", "d1", 100.0))
-        with pytest.raises(ValueError, match=r".+"):
-            await store.add_key(ApiKey("k2", "shop", "d1", 100.0))
-        assert len(await store.keys()) == 1
-
-    @pytest.mark.parametrize("value", [0, "", [], {}, False, 1.5, {"a": [None, "ü", {"b": 2**53}]}])
-    async def test_a_shelf_holds_any_json(self, store: Store, value: JSON) -> None:
-        await store.shelf_put("slack", "k", value)
-        assert await store.shelf_get("slack", "k") == value
-        assert await store.shelf_get("discord", "k") is None
-        assert not await store.shelf_put_once("slack", "k", "other")
-
-    async def test_a_shelf_value_is_replaced_and_deleted(self, store: Store) -> None:
-        await store.shelf_put("slack", "k", 1)
-        await store.shelf_put("slack", "k", 2)
-        assert await store.shelf_get("slack", "k") == 2
-        await store.shelf_put("slack", "k", None)
-        await store.shelf_put("slack", "never", None)
-        assert await store.shelf_get("slack", "k") is None
-
-    async def test_put_once_sets_once(self, store: Store) -> None:
-        answers = await asyncio.gather(*(store.shelf_put_once("slack", "k", n) for n in range(1, 6)))
-        assert answers == [True, False, False, False, False]
-        assert await store.shelf_get("slack", "k") == 1
-        await store.shelf_put("slack", "k", None)
-        assert await store.shelf_put_once("slack", "k", None)
-        assert await store.shelf_put_once("slack", "k", 7)
-        assert await store.shelf_get("slack", "k") == 7
 
     # --- its life -----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from bot.core.errors import ConfigurationError
 from bot.core.ports import ApiKey
 from bot.store import _schema
 from bot.store.sqlite import SqliteStore, open_store
-from tests.store_contract import ADA, CANCELLED, REF, TAGS, a_group, begin, done, end, queue, the
+from tests.fakes.groups import ADA, CANCELLED, REF, TAGS, a_group, begin, done, end, queue, the
 
 
 @pytest.fixture

@@ -21,19 +21,18 @@ from bot.core.ports import ApiKey, Outcome, ShareTag, Store, StoredGroup
 from bot.core.request import State
 from bot.store import _schema
 from bot.store.sqlite import SqliteStore, open_store
-from tests.fakes.memory_store import MemoryStore
-from tests.fakes.writing_process import jobs_of
-from tests.store_contract import (
+from tests.fakes.groups import (
     ADA,
     CANCELLED,
     REF,
-    Reopen,
-    StoreContract,
     a_group,
     begin,
     done,
     queue,
 )
+from tests.fakes.memory_store import MemoryStore
+from tests.fakes.writing_process import jobs_of
+from tests.store_contract import Reopen, StoreContract
 
 
 @pytest.fixture

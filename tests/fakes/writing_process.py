@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bot.core.ports import RemoteRef, ShareTag
 from bot.store.sqlite import SqliteStore, open_store
-from tests.store_contract import a_group, done
+from tests.fakes.groups import a_group, done
 
 CLIENTS = 8
 
