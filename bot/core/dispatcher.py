@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from bot.core import outcomes
 from bot.core.desk import Desk, LiveGroup, LiveJob, status_of
@@ -30,6 +31,7 @@ from bot.core.estimator import Estimator
 from bot.core.fairqueue import Entry, FairQueue
 from bot.core.gallery import Gallery
 from bot.core.lanes import Lane, serving
+from bot.core.moderation import previews_allowed
 from bot.core.ports import (
     CancelOutcome,
     Clock,
@@ -149,12 +151,12 @@ class Dispatcher:
     def _fill(self) -> None:
         for lane in self.lanes:
             while not self._stopping and lane.free(self._clock.monotonic()):
-                entry = self._queue.pop(lambda e, lane=lane: self._can_run(e, lane))
+                entry = self._queue.pop(partial(self._can_run, lane))
                 if entry is None:
                     break
                 self._launch(lane, self._desk.job(entry.job_id), resumed=False)
 
-    def _can_run(self, entry: Entry, lane: Lane) -> bool:
+    def _can_run(self, lane: Lane, entry: Entry) -> bool:
         job = self._desk.job(entry.job_id)
         return (
             job.not_before <= self._clock.monotonic()
@@ -239,7 +241,7 @@ class Dispatcher:
                 job.waiting_inside = event.ahead
             case Progress():
                 job.waiting_inside, job.progress = None, event
-            case Preview() if self._settings.previews and not lane.capabilities.checks_content:
+            case Preview() if self._settings.previews and previews_allowed(lane.capabilities):
                 job.preview = event
             case ImageReady():
                 job.images[event.index] = event

@@ -60,7 +60,8 @@ COMMIT_DEADLINE = 1.0  # seconds; a platform's acknowledgement must not wait lon
 @dataclass(frozen=True, slots=True)
 class Submission:
     """What somebody asks for. event_key: the platform's id of the event, unique, so that an event sent twice
-    is one group; text: the words typed, flags in it win over `options`; literal: no flags, no permutations."""
+    is one group; text: the words typed, flags in it win over `options`; file_names: of the pictures that came along; literal: no flags, no
+    permutations."""
 
     requester: Requester
     event_key: str
@@ -69,6 +70,7 @@ class Submission:
     options: Options | None = None
     init_image: bytes | None = None
     mask_image: bytes | None = None
+    file_names: tuple[str, ...] = ()
     literal: bool = False
 
 
@@ -191,7 +193,7 @@ class Studio:
             raise Unavailable("Fairbrush is restarting. Send it again in a minute.", retry_after=30.0)
         options = self._options(submission)
         requests = await self._resolve(submission, options)
-        self._check_words(options, requests)
+        self._check_words(submission, requests)
         requester = submission.requester
         self._check_room(requester, len(requests))
         self._desk.reserve(requester, len(requests))
@@ -237,9 +239,9 @@ class Studio:
             literal=submission.literal,
         )
 
-    def _check_words(self, options: Options, requests: Sequence[ImageRequest]) -> None:
-        texts = [text for request in requests for text in (request.prompt, request.negative_prompt)]
-        self._moderation.check([*texts, options.prompt, options.style or ""])
+    def _check_words(self, submission: Submission, requests: Sequence[ImageRequest]) -> None:
+        for request in requests:
+            self._moderation.check_request(request, names=submission.file_names)
 
     def _check_room(self, requester: Requester, jobs: int) -> None:
         limits = self.limits
