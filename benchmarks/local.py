@@ -91,7 +91,8 @@ async def speed(backend: Backend, settings: Settings, folder: Path, rounds: int)
     await asyncio.to_thread(here.recv)
     print(f"\n{model.title}, {size[0]}x{size[1]}, {STEPS} steps, {threads} threads, {rounds} rounds in turn")
     print(
-        f"{'waiting':>8} {'diffusers s/picture':>20} {'fairbrush s/picture':>20} {'pictures/s':>11} {'ratio':>7}  goal"
+        f"{'waiting':>8} {'diffusers s/picture':>20} {'fairbrush s/picture':>20} "
+        f"{'pictures/s':>11} {'ratio':>7}  goal"
     )
     for count in (1, 4, 8):
         pairs = []

@@ -21,8 +21,8 @@ from bot.app import build
 from bot.core.errors import Fault, InvalidRequest
 from bot.core.grammar import format_options
 from bot.core.messages import progress_bar
-from bot.core.ports import Adapter, Address, Conversation, JobStatus, Pace
 from bot.core.pictures import read_recipe, recipe_options
+from bot.core.ports import Adapter, Address, Conversation, JobStatus, Pace
 from bot.core.request import ImageResult, Requester, State
 from bot.core.settings import Settings
 from bot.core.studio import Studio, Submission
@@ -86,7 +86,7 @@ async def imagine(
     mask: Path | None,
     as_json: bool,
 ) -> int:
-    """Make what `prompt` says and save it. Returns 0; raises a Refusal for bad options, a Fault on failure."""
+    """Make what `prompt` says and save it. Returns 0; raises a Refusal or, on failure, a Fault."""
     console = Console(quiet=not sys.stderr.isatty())
     with tempfile.TemporaryDirectory(prefix="fairbrush-") as folder:
         own = dataclasses.replace(settings, data_dir=Path(folder), database_url="")

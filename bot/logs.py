@@ -19,7 +19,7 @@ class OneLine(logging.Formatter):
         values = [re.escape(secret.reveal()) for secret in secrets if len(secret.reveal()) >= 8]
         self._hidden = re.compile("|".join(values)) if values else None
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """The line of a record, escaped."""
         record.message = record.message.replace("\n", "\\n").replace("\t", "\\t")
         return super().formatMessage(record)

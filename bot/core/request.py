@@ -28,7 +28,7 @@ class Requester:
 
     @property
     def tenant(self) -> str:
-        """The guild, unique over platforms: the first level of the fair queue. A key is one over all of them."""
+        """The guild, unique over platforms (a key is one over all): the first level of the fair queue."""
         return self.guild if self.guild.startswith("key:") else f"{self.platform}:{self.guild}"
 
     @property

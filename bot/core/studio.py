@@ -59,9 +59,12 @@ COMMIT_DEADLINE = 1.0  # seconds; a platform's acknowledgement must not wait lon
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What somebody asks for. event_key: the platform's id of the event, unique, so that an event sent twice
-    is one group; text: the words typed, flags in it win over `options`; file_names: of the pictures that came along; literal: no flags, no
-    permutations."""
+    """What somebody asks for.
+
+    event_key: the platform's id of the event, unique, so that an event sent twice is one group; text: the
+    words typed, flags in it win over `options`; file_names: of the pictures that came along; literal: no
+    flags, no permutations.
+    """
 
     requester: Requester
     event_key: str
