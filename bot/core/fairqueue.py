@@ -222,7 +222,6 @@ class FairQueue:
     def set_cap(self, guild: str, running: int | None = None, user: int | None = None) -> None:
         """Running jobs at most, of a guild and of each of its users; None: the queue's own cap."""
         self._caps[guild] = (_cap("running", running), _cap("user", user))
-        self._settle()
         if (known := self._root.children.get(guild)) is not None:
             known.cap, known.user_cap = self._caps_of(guild)
             for user_node in known.children.values():
@@ -361,6 +360,8 @@ class FairQueue:
         self._rank(guild)
 
     def _rank(self, guild: Guild) -> None:
+        if self._rebuilding:
+            return
         ready = held = None
         if guild.cap is None or guild.running < guild.cap:
             if (item := guild.ready.first()) is not None:
