@@ -17,6 +17,7 @@ const showCommand = commandsTab();
 let offer = null; // what the server offers: models, defaults, limits
 let selected = null; // the id on the stage
 let start = null; // the start picture: { file, url, strength }
+let typedNames = new Set(); // the options that flags in the prompt set
 let pending = null; // the request whose answer was lost, to send again under the same event
 let unfollow = () => {};
 
@@ -170,6 +171,7 @@ async function check() {
 
 function showChecked(typed, command, note) {
   const names = Object.keys(typed).filter((name) => name !== "prompt");
+  typedNames = new Set(names);
   settings.typed(names);
   $("typed").textContent = names.length ? `${names.length === 1 ? "1 flag" : `${names.length} flags`} in the prompt` : "";
   showCommand(command, note);
@@ -202,6 +204,7 @@ async function generate() {
   try {
     accept(await send(JSON.stringify([prompt.value, said(), start?.url])));
   } catch (error) {
+    if (error.field) await check(); // what was typed as a flag is corrected where it was typed
     refused(error);
   } finally {
     button.disabled = false;
@@ -230,7 +233,7 @@ function accept(ticket) {
 
 function refused(error) {
   if (error.status === 401) return error.field === "key" ? askForKey() : promptError(error.message);
-  if (error.field && settings.refuse(error.field, error.message)) return;
+  if (error.field && !typedNames.has(error.field) && settings.refuse(error.field, error.message)) return;
   promptError(error.message);
   prompt.focus();
 }
