@@ -213,6 +213,7 @@ class LocalBackend:
     async def _watch(self, worker: WorkerProcess) -> None:
         """Kill a worker that shows no sign of life for too long while it has something to do."""
         loop = asyncio.get_running_loop()
+        pause = min(self._options.job_timeout, self._options.load_timeout) / 4
         while True:
             limit = self._options.job_timeout if self._ready else self._options.load_timeout
             left = self._last_sign + limit - loop.time()
@@ -220,7 +221,7 @@ class LocalBackend:
                 self._why = Unavailable(f"The image model gave no sign of life for {limit:g} s.")
                 worker.kill()
                 return
-            await asyncio.sleep(left if left > 0 else limit / 4)
+            await asyncio.sleep(min(left, pause) if left > 0 else pause)
 
     def _has_work(self) -> bool:
         return any(not job.ended for job in self._jobs.values())

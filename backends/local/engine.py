@@ -72,7 +72,7 @@ class BatchEngine:
         """Plan a job and put it on the board; refuse it by a "failed" frame."""
         loaded = self._renderer.loaded
         try:
-            plan = make_plan(job.request, loaded.profile, loaded.map_prompt)
+            plan = make_plan(job.request, loaded.profile, loaded.wording)
             if plan.kind is not Kind.TEXT and not loaded.stable:
                 raise InvalidRequest("This model makes pictures from text only.", field="init_image")
             work = Work(job, plan, windows=self._renderer.windows(plan), alone=job.alone)

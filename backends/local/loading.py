@@ -17,9 +17,10 @@ import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from backends.local.opening import SMALL_MODEL_BYTES, SMALL_MODEL_SLOTS, Opening
-from backends.local.plan import MapPrompt
+from backends.local.plan import Wording
 from backends.local.profile import Profile, read_profile
 from backends.local.sources import Kind
+from backends.local.wording import read_wording
 from bot.core.errors import ConfigurationError, Unavailable
 
 _LATENT_FAMILIES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -37,7 +38,7 @@ class Loaded:
     small: bool
     stable: bool
     checks_content: bool
-    map_prompt: MapPrompt | None = None
+    wording: Wording | None = None
 
 
 def load(opening: Opening) -> Loaded:
@@ -63,6 +64,7 @@ def load(opening: Opening) -> Loaded:
         small=small,
         stable=type(pipe).__name__ in _LATENT_FAMILIES,
         checks_content=getattr(pipe, "safety_checker", None) is not None,
+        wording=read_wording(folder),
     )
 
 

@@ -7,11 +7,11 @@ any picture is touched here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Protocol
 
 from backends.local.profile import Profile
 from bot.core.errors import InvalidRequest
@@ -20,8 +20,17 @@ from bot.core.schedulers import SCHEDULERS, find_scheduler
 
 DEFAULT_STRENGTH = 0.75
 
-MapPrompt: TypeAlias = Callable[[str], tuple[str, Sequence[str]]]
-"""prompt -> (prompt in the model's own words, notes for people)."""
+
+class Wording(Protocol):
+    """How a model that knows few words is spoken to."""
+
+    def prompt(self, text: str) -> tuple[str, Sequence[str]]:
+        """The prompt in the model's own words, and notes for people on what was changed."""
+        ...
+
+    def negative(self, text: str) -> str:
+        """The negative prompt in the model's own words."""
+        ...
 
 
 class Kind(StrEnum):
@@ -35,7 +44,7 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the model is run with. width, height: the size made, in pixels, before it is fitted to the size
-    asked; scheduler: a key of SCHEDULERS, None: the model's own; notes: what differs, for people."""
+    asked; scheduler: a key of SCHEDULERS, None: the model's own, which has no such name; notes: what differs, for people."""
 
     kind: Kind
     prompt: str
@@ -55,26 +64,22 @@ class Plan:
         return self.guidance > 1
 
 
-def make_plan(request: ImageRequest, profile: Profile, map_prompt: MapPrompt | None = None) -> Plan:
+def make_plan(request: ImageRequest, profile: Profile, wording: Wording | None = None) -> Plan:
     """How a request is made with a model. Raises InvalidRequest where the model cannot do it."""
-    prompt, notes = map_prompt(request.prompt) if map_prompt else (request.prompt, ())
+    prompt, notes = wording.prompt(request.prompt) if wording else (request.prompt, ())
+    negative = wording.negative(request.negative_prompt) if wording else request.negative_prompt
     scheduler = _scheduler(request.scheduler, profile)
     width, height = native_size(request.width, request.height, profile)
     guidance = profile.own_guidance(request.guidance_scale)
-    used = scheduler or profile.default_scheduler
-    applied: dict[str, JSON] = {
-        "width": width,
-        "height": height,
-        "guidance_scale": guidance,
-        "prompt": prompt,
-    }
+    applied: dict[str, JSON] = {"width": width, "height": height, "guidance_scale": guidance}
+    applied |= {"prompt": prompt, "negative_prompt": negative}
     applied = {name: value for name, value in applied.items() if value != getattr(request, name)}
-    if used is not None:
-        applied |= {"scheduler": used, "scheduler_class": SCHEDULERS[used].class_name}
+    if scheduler is not None:
+        applied |= {"scheduler": scheduler, "scheduler_class": SCHEDULERS[scheduler].class_name}
     return Plan(
         kind=_kind(request),
         prompt=prompt,
-        negative_prompt=request.negative_prompt,
+        negative_prompt=negative,
         width=width,
         height=height,
         steps=request.steps,
@@ -96,7 +101,7 @@ def _kind(request: ImageRequest) -> Kind:
 
 def _scheduler(asked: str | None, profile: Profile) -> str | None:
     if asked is None:
-        return None
+        return profile.default_scheduler
     name = find_scheduler(asked)
     reason = profile.refusal_of(name) if name else "there is no such scheduler"
     if name and not reason:

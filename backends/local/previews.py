@@ -49,7 +49,8 @@ def _to_data_scale(latents: torch.Tensor, scheduler: Any) -> torch.Tensor:
     if float(scheduler.init_noise_sigma) <= 1.5 or index is None:
         return latents
     sigma = float(scheduler.sigmas[min(index, len(scheduler.sigmas) - 1)])
-    return latents / (sigma**2 + 1) ** 0.5
+    scaled: torch.Tensor = latents / (sigma**2 + 1) ** 0.5
+    return scaled
 
 
 def _fit(vae: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -44,27 +44,18 @@ class WorkerProcess:
         import path.
         """
         ours, theirs = socket.socketpair()
+        process: asyncio.subprocess.Process | None = None
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "backends.local.worker",
-                str(theirs.fileno()),
-                str(os.getpid()),
-                factory,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        except OSError:
+            process = await _spawn(theirs, factory)
+            reader, writer = await asyncio.open_connection(sock=ours, limit=_STREAM_LIMIT)
+        except BaseException:  # also when cancelled: neither a socket nor a process is left
             ours.close()
+            if process is not None:
+                process.kill()
+                await process.wait()
             raise
         finally:
             theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=_STREAM_LIMIT)
         worker = cls(process, reader, writer)
         worker.send(Frame("open", data=opening.to_json()))
         return worker
@@ -110,3 +101,20 @@ class WorkerProcess:
             for line in chunk.decode(errors="replace").splitlines():
                 _log.debug("worker %d: %s", self.pid, line)
                 self._lines.append(line[:500])
+
+
+async def _spawn(connection: socket.socket, factory: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "backends.local.worker",
+        str(connection.fileno()),
+        str(os.getpid()),
+        factory,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=(connection.fileno(),),
+        start_new_session=True,
+    )

@@ -28,6 +28,8 @@ def build_scheduler(own: Any, profile: Profile, name: str | None, seed: int) -> 
     if name is None:
         return copy.deepcopy(own)
     spec = SCHEDULERS[name]
+    if spec.class_name == type(own).__name__ == "FlowMatchEulerDiscreteScheduler":
+        return copy.deepcopy(own)
     scheduler_class = getattr(diffusers, spec.class_name)
     config: dict[str, JSON] = dict(own.config) | dict.fromkeys(_SIGMA_FLAGS, False) | dict(spec.config)
     config |= profile.scheduler_overrides.get(name, {})
