@@ -7,7 +7,6 @@ they were written.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,14 +32,13 @@ class Gallery:
         return await asyncio.to_thread(pictures.check_image, data, limits=self._limits)
 
     async def keep_inputs(self, request: ImageRequest) -> tuple[str | None, str | None]:
-        """Write a request's input pictures; their file names (content addresses) or None."""
+        """Write a request's input pictures; their file names, or None where there is none."""
 
         def write(image: Image | None) -> str | None:
             if image is None:
                 return None
-            name = f"in-{hashlib.sha256(image.data).hexdigest()[:40]}.{image.mime.rpartition('/')[2]}"
-            if not (self.folder / name).exists():
-                pictures.write_file(self.folder / name, image.data)
+            name = pictures.picture_name(image.mime)
+            pictures.write_file(self.folder / name, image.data)
             return name
 
         if request.init_image is None and request.mask_image is None:

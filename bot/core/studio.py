@@ -261,8 +261,8 @@ class Studio:
     ) -> StoredGroup:
         group_id = new_group_id()
         jobs = []
+        names = await self._gallery.keep_inputs(requests[0])  # all prompts of a group start from the same
         for index, request in enumerate(requests):
-            names = await self._gallery.keep_inputs(request)
             cost = self._cost(request)
             data = request_to_json(request, image_names=names)
             jobs.append(StoredJob(f"{group_id}-{index}", group_id, index, data, cost))
@@ -410,12 +410,13 @@ class Studio:
 
     async def delete(self, group_id: str, by: Requester) -> None:
         """Forget a group of one's own with its pictures; an unfinished one is cancelled first."""
-        await self.show(group_id, by)
+        stored = await self.show(group_id, by)
         live = self._desk.groups.get(group_id)
         if live is not None:
             await self.cancel_group(live, "Deleted.")
-        names = await self._store.forget(group_id)
-        await self._gallery.remove(names)
+        if names := await self._store.forget(group_id):
+            inputs = {job.request.get(key) for job in stored.jobs for key in ("init_image", "mask_image")}
+            await self._gallery.remove([*names, *(name for name in inputs if isinstance(name, str))])
 
 
 def _plain(options: Options) -> Options:
