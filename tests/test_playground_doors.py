@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -150,6 +152,17 @@ async def test_a_public_server_answers_its_own_name_alone(tmp_path: Path) -> Non
 async def test_over_https_cookies_are_sent_over_https_alone(tmp_path: Path) -> None:
     async with house(tmp_path, public_url="https://draw.example") as made, made.client.get("/") as page:
         assert page.cookies["fairbrush_browser"]["secure"]
+
+
+async def test_two_hosts_in_one_request_are_refused(home: House) -> None:
+    port = int(home.url.rpartition(":")[2])
+
+    def talk() -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
+            return connection.recv(64)
+
+    assert b" 400 " in await asyncio.to_thread(talk)
 
 
 # --- keys -------------------------------------------------------------------------------------------------

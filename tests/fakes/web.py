@@ -46,6 +46,20 @@ class House:
             assert answer.status == 201, await answer.text()
             return str((await answer.json())["id"])
 
+    async def get(self, path: str) -> Any:
+        """What a path answers, which must be 200, as JSON."""
+        async with self.client.get(path) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    async def refused(self, method: str, path: str, status: int, **more: Any) -> dict[str, Any]:
+        """The error that a request is answered with, which must have this status and the common form."""
+        async with self.client.request(method, path, **more) as answer:
+            assert answer.status == status, await answer.text()
+            error: dict[str, Any] = (await answer.json())["error"]
+            assert set(error) == {"message", "field"}
+            return error
+
 
 @asynccontextmanager
 async def house(tmp_path: Path, *, open_now: bool = True, **settings: Any) -> AsyncIterator[House]:

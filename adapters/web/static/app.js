@@ -3,8 +3,11 @@
 import { $, announce, fill, h } from "/playground/static/dom.js";
 import * as server from "/playground/static/server.js";
 import * as jobs from "/playground/static/jobs.js";
+import { drawModel } from "/playground/static/card.js";
+import { openTab } from "/playground/static/tabs.js";
 import { Settings } from "/playground/static/settings.js";
 import { Stage } from "/playground/static/stage.js";
+import { Start, takePictures } from "/playground/static/start.js";
 import { Reel } from "/playground/static/reel.js";
 import { commandsTab } from "/playground/static/commands.js";
 
@@ -13,13 +16,15 @@ const settings = new Settings(() => checkSoon());
 const stage = new Stage({ remix, again, start: startFrom, cancel, remove, canStart: () => offers("init_image") });
 const reel = new Reel((id) => select(id, { scroll: true }));
 const showCommand = commandsTab();
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const start = new Start(() => checkSoon(), (remix) => fillFrom(remix));
+takePictures(takePicture, () => !$("work").hidden);
 
 let offer = null; // what the server offers: models, defaults, limits
 let selected = null; // the id on the stage
-let start = null; // the start picture: { file, url, strength }
 let typedNames = new Set(); // the options that flags in the prompt set
 let pending = null; // the request whose answer was lost, to send again under the same event
-let unfollow = () => {};
+let unfollow = null; // ends the stream of news, where one is open
 
 // --- opening --------------------------------------------------------------------------------------------
 
@@ -34,8 +39,7 @@ async function open() {
   only("work");
   $("sign-out").hidden = !offer.key_name;
   buildModels();
-  unfollow();
-  unfollow = server.follow({ hello: refresh, job: hear, lost: () => linkState(false) });
+  follow();
   if (matchMedia("(hover: hover)").matches) prompt.focus({ preventScroll: true });
 }
 
@@ -49,8 +53,23 @@ function waitForServer(text, milliseconds) {
   setTimeout(open, milliseconds);
 }
 
+function follow() {
+  unfollow?.();
+  unfollow = server.follow({ hello: refresh, job: hear, lost: () => linkState(false) });
+}
+
+// A browser opens few connections to one server, so a page that nobody looks at and that waits for nothing
+// gives its own back.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && jobs.all().every(jobs.ended)) {
+    unfollow?.();
+    unfollow = null;
+  } else if (!document.hidden && !unfollow && !$("work").hidden) follow();
+});
+
 function askForKey() {
-  unfollow();
+  unfollow?.();
+  unfollow = null;
   only("gate");
   $("sign-out").hidden = true;
   $("key").focus();
@@ -74,7 +93,10 @@ $("sign-out").addEventListener("click", async () => {
   location.reload();
 });
 
+let lost = false;
+
 function linkState(ok) {
+  lost = !ok;
   const line = $("link-state");
   line.textContent = ok ? "" : "Reconnecting…";
   line.classList.toggle("lost", !ok);
@@ -95,21 +117,10 @@ function buildModels() {
 
 function showModel() {
   const one = model();
-  $("model-title").textContent = one.title;
-  const licence = one.licence && (one.commercial ? one.licence : `${one.licence}, not for commercial use`);
-  $("model-facts").textContent = [`${one.width} × ${one.height}`, one.steps > 1 ? `${one.steps} steps` : "1 step", licence].filter(Boolean).join(" · ");
-  $("demo").hidden = !one.demo && !one.advice;
-  fill($("demo"), one.demo && h("strong", {}, "A small demonstration model."), one.demo && " ", withCode(one.advice));
-  fill($("examples"), one.examples.map((text) =>
-    h("button", { type: "button", class: "example", onclick: () => { setPrompt(text); prompt.focus(); } }, text)));
+  drawModel(one, (example) => { setPrompt(example); prompt.focus(); });
   $("attach").hidden = !offers("init_image");
-  if (!offers("init_image")) dropStart();
+  if (!offers("init_image")) start.drop();
   settings.build(one, offer.defaults[one.id], offer.params[one.id], offer.limits, offer.styles);
-}
-
-/** A text in which `code` stands between backticks. */
-function withCode(text) {
-  return text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 }
 
 $("model").addEventListener("change", showModel);
@@ -140,7 +151,7 @@ function promptError(text) {
 function said() {
   const options = settings.said();
   if ($("model").value !== offer.models[0].id) options.model = $("model").value;
-  if (start) options.strength = start.strength;
+  if (start.file) options.strength = start.strength;
   return options;
 }
 
@@ -161,7 +172,7 @@ async function check() {
   try {
     const { typed, command, problem } = await server.check(prompt.value, options);
     if (run !== checkRun) return;
-    const note = start ? "The command line starts from no picture." : "";
+    const note = start.file ? "The command line starts from no picture." : "";
     if (problem) showChecked({}, null, problem);
     else showChecked(typed, command, note);
   } catch {
@@ -202,7 +213,7 @@ async function generate() {
   }
   button.disabled = true;
   try {
-    accept(await send(JSON.stringify([prompt.value, said(), start?.url])));
+    accept(await send(JSON.stringify([prompt.value, said(), start.url])));
   } catch (error) {
     if (error.field) await check(); // what was typed as a flag is corrected where it was typed
     refused(error);
@@ -216,7 +227,7 @@ async function send(content) {
   const event = pending?.content === content ? pending.event : server.newEvent();
   pending = { content, event };
   try {
-    const ticket = await server.submit(event, prompt.value, said(), start?.file);
+    const ticket = await server.submit(event, prompt.value, said(), start.file);
     pending = null;
     return ticket;
   } catch (error) {
@@ -227,7 +238,6 @@ async function send(content) {
 
 function accept(ticket) {
   const job = jobs.learn(ticket);
-  announce("Accepted");
   select(job.id, { scroll: true });
 }
 
@@ -240,12 +250,6 @@ function refused(error) {
 
 // --- the start picture ----------------------------------------------------------------------------------
 
-$("attach").addEventListener("click", () => $("file").click());
-$("file").addEventListener("change", () => {
-  if ($("file").files[0]) takePicture($("file").files[0]);
-  $("file").value = "";
-});
-
 /** A picture that was chosen or dropped: its recipe is offered where it has one. */
 async function takePicture(file) {
   if (file.size > offer.limits.image_bytes) {
@@ -253,60 +257,13 @@ async function takePicture(file) {
   }
   try {
     const { remix } = await server.recipe(file);
-    if (offers("init_image")) setStart(file, remix);
+    if (offers("init_image")) start.set(file, remix);
     else if (remix) fillFrom(remix);
     else promptError("That picture carries no recipe.");
   } catch (error) {
     promptError(error.message);
   }
 }
-
-function setStart(file, remix = null) {
-  dropStart();
-  start = { file, url: URL.createObjectURL(file), strength: 0.6 };
-  const value = h("output", {}, "0.6");
-  const slider = h("input", { type: "range", id: "strength", min: 0.05, max: 1, step: 0.05, value: 0.6,
-    oninput: () => { start.strength = Number(slider.value); value.textContent = slider.value; checkSoon(); } });
-  fill($("start"),
-    h("img", { src: start.url, alt: "Start picture" }),
-    h("div", { class: "start-words" },
-      h("label", { for: "strength" }, "Start from this picture, change it by ", value),
-      slider,
-      h("p", { class: "hint" }, "Low keeps it, high repaints it.")),
-    remix && h("button", { type: "button", class: "quiet", onclick: () => { dropStart(); fillFrom(remix); } }, "Use its recipe instead"),
-    h("button", { type: "button", class: "quiet", onclick: dropStart, "aria-label": "Remove the start picture" }, "Remove"));
-  $("start").hidden = false;
-  checkSoon();
-}
-
-function dropStart() {
-  if (start) URL.revokeObjectURL(start.url);
-  start = null;
-  $("start").hidden = true;
-  fill($("start"));
-  if (offer) checkSoon();
-}
-
-let dragDepth = 0;
-const carriesFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-
-document.addEventListener("dragenter", (event) => {
-  if (!carriesFile(event) || $("work").hidden) return;
-  dragDepth += 1;
-  $("drop").hidden = false;
-});
-document.addEventListener("dragleave", () => {
-  dragDepth = Math.max(0, dragDepth - 1);
-  if (dragDepth === 0) $("drop").hidden = true;
-});
-document.addEventListener("dragover", (event) => event.preventDefault());
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  dragDepth = 0;
-  $("drop").hidden = true;
-  const file = event.dataTransfer?.files[0];
-  if (file && !$("work").hidden) takePicture(file);
-});
 
 // --- what the stage's buttons do --------------------------------------------------------------------------
 
@@ -322,7 +279,6 @@ function fillFrom({ text, options }) {
   settings.fill(options);
   setPrompt(text);
   openTab($("tab-playground"));
-  $("panel").open = $("panel").open || wide.matches;
   prompt.focus();
   $("composer").scrollIntoView({ block: "nearest" });
 }
@@ -346,7 +302,7 @@ async function startFrom(job, picture) {
   await attempt(async () => {
     const answer = await fetch(server.pictureAt(picture.name));
     const blob = await answer.blob();
-    setStart(new File([blob], "start", { type: blob.type }));
+    start.set(new File([blob], "start", { type: blob.type }));
     prompt.focus();
   });
 }
@@ -414,8 +370,10 @@ async function complete(id) {
 
 /** The stream is open: catch up with what happened before, or while it was away. */
 async function refresh() {
+  const back = lost;
   linkState(true);
   try {
+    if (back) await renew();
     const { jobs: latest, more } = await server.history();
     latest.forEach((job) => jobs.learn(job));
     if (jobs.all().length <= latest.length) $("more").hidden = !more;
@@ -429,6 +387,14 @@ async function refresh() {
   }
 }
 
+/** After a restart there may be other models. */
+async function renew() {
+  const now = await server.setup();
+  if (JSON.stringify(now) === JSON.stringify(offer) || now.models.length === 0) return;
+  offer = now;
+  buildModels();
+}
+
 $("more").addEventListener("click", async () => {
   await attempt(async () => {
     const { jobs: older, more } = await server.history(jobs.oldest());
@@ -436,37 +402,5 @@ $("more").addEventListener("click", async () => {
     $("more").hidden = !more;
   });
 });
-
-// --- tabs, panel ----------------------------------------------------------------------------------------
-
-const tabs = [$("tab-playground"), $("tab-api")];
-
-function openTab(tab) {
-  for (const one of tabs) {
-    const chosen = one === tab;
-    one.setAttribute("aria-selected", String(chosen));
-    one.tabIndex = chosen ? 0 : -1;
-    $(one.getAttribute("aria-controls")).hidden = !chosen;
-  }
-}
-
-for (const tab of tabs) {
-  tab.addEventListener("click", () => openTab(tab));
-  tab.addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const next = tabs[1 - tabs.indexOf(tab)];
-    openTab(next);
-    next.focus();
-  });
-}
-
-const wide = matchMedia("(min-width: 900px)");
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const fold = () => ($("panel").open = wide.matches);
-wide.addEventListener("change", fold);
-$("panel").querySelector("summary").addEventListener("click", (event) => {
-  if (wide.matches) event.preventDefault(); // beside the prompt it stays open
-});
-fold();
 
 open();

@@ -49,7 +49,7 @@ export class Reel {
     const face = h("span", { class: "face" });
     const press = h("button", { type: "button", class: "card-press", title: job.prompt, onclick: () => this.choose(job.id) },
       face, h("span", { class: "words" }, job.prompt));
-    const card = Object.assign(h("li", {}, press), { face, press });
+    const card = Object.assign(h("li", { "data-id": job.id }, press), { face, press });
     this.cards.set(job.id, card);
     return card;
   }
