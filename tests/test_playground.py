@@ -13,6 +13,7 @@ import pytest
 from bot.core.errors import ContentRejected, QueueFull, Unavailable
 from bot.core.grammar import parse
 from bot.core.options import merge, options_from_json
+from bot.core.pictures import size_of
 from bot.core.ports import Position, Preview, Progress
 from bot.core.request import State
 from tests.fakes.backend import flat_png
@@ -233,6 +234,18 @@ async def test_a_picture_is_served_to_be_kept_and_saved(home: House) -> None:
         assert answer.headers["Content-Disposition"] == 'attachment; filename="a-red-fox-7.png"'
         assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+async def test_a_list_gets_small_pictures(home: House) -> None:
+    job = await home.submit("a red fox --size 1024x512 --seed 7")
+    await home.studio.finish(job)
+    name = (await home.get(f"{API}/jobs/{job}"))["pictures"][0]["name"]
+    async with home.client.get(f"/playground/thumbnails/{name}") as answer:
+        assert answer.headers["Content-Type"] == "image/jpeg"
+        assert size_of(await answer.read()) == (320, 160)
+    stranger = await home.browser()
+    async with stranger.get(f"/playground/thumbnails/{name}") as answer:
+        assert answer.status == 404
 
 
 @pytest.mark.parametrize("name", ["..%2f..%2fetc%2fpasswd", "%2e%2e%2fx.png", "nothing.png"])

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
-from adapters.web import doorway
+from adapters.web import doorway, stream
 from adapters.web.sessions import SESSIONS_PER_KEY, Throttle
 from bot.core.ports import ApiKey
-from tests.fakes.web import API, EVENT, House, house
+from tests.fakes.web import API, EVENT, House, Page, house
 
 KEY = "fb_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 
@@ -199,6 +199,15 @@ async def test_a_revoked_key_ends_its_sessions_at_once(office: House) -> None:
     assert await _status(office.client, "GET", f"{API}/setup") == 200
     del office.studio.keys[KEY]
     assert await _status(office.client, "GET", f"{API}/setup") == 401
+
+
+async def test_a_revoked_key_ends_its_open_streams(office: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.01)
+    await _sign_in(office.client)
+    page = await Page().open(office.client)
+    del office.studio.keys[KEY]
+    await page.until(lambda: page.ended)
+    await page.close()
 
 
 async def test_signing_out_ends_the_session_and_not_only_the_cookie(office: House) -> None:

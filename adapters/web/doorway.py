@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -35,10 +37,12 @@ _ANSWER_SECONDS: Final = 0.3  # what every wrong key waits, whatever is wrong wi
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A known visitor and the core. key_name: the API key signed in with, empty on loopback."""
+    """A known visitor and the core. key_name: the API key signed in with, empty on loopback;
+    recheck: raises Problem once the visitor is no longer let in."""
 
     studio: Studio
     requester: Requester
+    recheck: Callable[[], Awaitable[object]]
     key_name: str = ""
 
 
@@ -65,12 +69,13 @@ class Doorway:
         browser = request.cookies.get(BROWSER_COOKIE, "")
         if not is_browser(browser):
             raise Problem(401, "Open the page again: it needs a cookie to know your pictures by.")
+        recheck = partial(self.visit, request)
         if self._gate.keyless(request):
-            return Visit(studio, loopback_visitor(browser))
+            return Visit(studio, loopback_visitor(browser), recheck)
         key = await sessions.key_of(request.cookies.get(SESSION_COOKIE, ""))
         if key is None:
             raise Problem(401, "Sign in with an API key.", field="key")
-        return Visit(studio, keyed_visitor(browser, key), key.name)
+        return Visit(studio, keyed_visitor(browser, key), recheck, key.name)
 
     def welcome(self, request: web.Request, response: web.StreamResponse) -> None:
         """Give a browser its identity with the page, or renew the one it has."""

@@ -36,12 +36,16 @@ from bot.core.errors import InvalidRequest
 from bot.core.grammar import parse
 from bot.core.options import Options, merge, options_from_json, options_to_json
 from bot.core.pictures import read_recipe
+from bot.core.pictures import thumbnail as shrunk
 from bot.core.ports import StoredGroup
 from bot.core.request import JSON
 from bot.core.studio import Submission
 
 PAGE_OF_HISTORY: Final = 24
 MAX_JSON_BYTES: Final = 64 * 1024
+THUMBNAIL_SIDE: Final = 320
+THUMBNAILS_AT_A_TIME: Final = 2
+FOREVER: Final = "private, max-age=31536000, immutable"
 _EVENT: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
@@ -50,6 +54,7 @@ class Handlers:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._shrinking = asyncio.Semaphore(THUMBNAILS_AT_A_TIME)
 
     async def setup(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """What the form is built from."""
@@ -146,9 +151,20 @@ class Handlers:
         headers = {
             "Content-Type": picture.mime,
             "Content-Disposition": f'{kind}; filename="{file_name(picture)}"',
-            "Cache-Control": "private, max-age=31536000, immutable",
+            "Cache-Control": FOREVER,
         }
         return web.FileResponse(picture.path, headers=headers)
+
+    async def thumbnail(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+        """A small form of a picture, for lists."""
+        picture = await visit.studio.picture(request.match_info["name"], visit.requester)
+
+        def small() -> bytes:
+            return shrunk(picture.path.read_bytes(), THUMBNAIL_SIDE)
+
+        async with self._shrinking:
+            data = await asyncio.to_thread(small)
+        return web.Response(body=data, content_type="image/jpeg", headers={"Cache-Control": FOREVER})
 
     async def events(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Server-sent events: what happens to the visitor's requests, until the page goes away."""
@@ -157,7 +173,7 @@ class Handlers:
         if stream is None:
             raise Problem(429, "Too many open pages of this browser. Close one.", retry_after=30)
         try:
-            return await stream_news(request, stream)
+            return await stream_news(request, stream, visit.recheck)
         finally:
             self._hub.leave(member, stream)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
 from adapters.web.gate import HEADERS
 from adapters.web.hub import News, Stream
+from adapters.web.problems import Problem
 from adapters.web.views import result_json, status_json
 from adapters.web.wording import line_of, outcome_line
 from bot.core.ports import JobStatus, Preview
@@ -19,8 +21,13 @@ HEARTBEAT_SECONDS: Final = 15.0
 _WRITE_SECONDS: Final = 30.0
 
 
-async def stream_news(request: web.Request, stream: Stream) -> web.StreamResponse:
-    """Write what comes until the page leaves, reads nothing for too long, or the stream is closed."""
+async def stream_news(
+    request: web.Request, stream: Stream, recheck: Callable[[], Awaitable[object]]
+) -> web.StreamResponse:
+    """Write what comes until the page leaves, reads nothing for too long, or the stream is closed.
+
+    recheck: asked with every heartbeat, busy or not; a Problem from it ends the stream.
+    """
     response = web.StreamResponse(headers=HEADERS)
     response.content_type = "text/event-stream"
     response.headers["Cache-Control"] = "no-store"
@@ -28,14 +35,19 @@ async def stream_news(request: web.Request, stream: Stream) -> web.StreamRespons
     await response.prepare(request)
     previews: dict[str, Preview] = {}
     text = "retry: 1000\nevent: hello\ndata: {}\n\n"
+    now = asyncio.get_running_loop().time
+    checked = now()
     try:
         while not stream.closed:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await response.write(text.encode())
             news = await stream.take(patience=HEARTBEAT_SECONDS)
             text = ": \n\n" if news is None else _event(news, previews)
-    except (TimeoutError, ConnectionError):
-        pass  # the page is gone; when it comes back it reads the present state
+            if now() - checked >= HEARTBEAT_SECONDS:
+                await recheck()
+                checked = now()
+    except (TimeoutError, ConnectionError, Problem):
+        pass  # the page is gone or not let in; when it comes back it reads the present state
     return response
 
 

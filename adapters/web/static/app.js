@@ -71,6 +71,7 @@ function askForKey() {
   unfollow?.();
   unfollow = null;
   only("gate");
+  $("plain").hidden = window.isSecureContext;
   $("sign-out").hidden = true;
   $("key").focus();
 }

@@ -2,7 +2,7 @@
 
 import { $, fill, h } from "/playground/static/dom.js";
 import { ended } from "/playground/static/jobs.js";
-import { pictureAt } from "/playground/static/server.js";
+import { thumbnailAt } from "/playground/static/server.js";
 
 const WORD = { failed: "Not made", cancelled: "Cancelled", withheld: "Withheld", accepted: "Accepted", queued: "Waiting", running: "Making it" };
 
@@ -35,7 +35,7 @@ export class Reel {
     if (card.dataset.form !== form) {
       card.dataset.form = form;
       fill(card.face, shown.length
-        ? h("img", { src: pictureAt(shown[0].name), alt: "", loading: "lazy", decoding: "async" })
+        ? h("img", { src: thumbnailAt(shown[0].name), alt: "", loading: "lazy", decoding: "async" })
         : h("span", { class: `word ${job.state}` }, ended(job) ? null : h("span", { class: "dot" }), WORD[job.state] ?? ""),
         shown.length > 1 ? h("span", { class: "count" }, `${shown.length}`) : null);
       card.press.setAttribute("aria-label", `${job.prompt} (${WORD[job.state] ?? "ready"})`);

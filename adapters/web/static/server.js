@@ -74,5 +74,6 @@ export function follow({ hello, job, lost }) {
   return () => { clearTimeout(timer); source?.close(); };
 }
 
-/** Where a picture lies. */
+/** Where a picture lies, and a small form of it. */
 export const pictureAt = (name) => `/playground/pictures/${encodeURIComponent(name)}`;
+export const thumbnailAt = (name) => `/playground/thumbnails/${encodeURIComponent(name)}`;

@@ -2,7 +2,7 @@
 
 import { $, announce, copyButton, fill, h } from "/playground/static/dom.js";
 import { ended } from "/playground/static/jobs.js";
-import { pictureAt } from "/playground/static/server.js";
+import { pictureAt, thumbnailAt } from "/playground/static/server.js";
 
 const RECIPE = [
   ["Prompt", (r) => r.prompt],
@@ -43,7 +43,7 @@ export class Stage {
     return [h("div", { class: "easel" },
       h("img", { src: "/playground/static/easel.svg", alt: "", width: 120, height: 96 }),
       h("p", {}, "Your picture appears here."),
-      h("p", { class: "hint" }, "Write a prompt, or take one of those above."))];
+      h("p", { class: "hint" }, $("examples").childElementCount ? "Write a prompt, or take one of those above." : "Write a prompt above."))];
   }
 
   draw(job) {
@@ -133,7 +133,7 @@ export class Stage {
     return h("div", { class: "thumbs", role: "group", "aria-label": "Pictures" }, shown.map((picture, index) =>
       h("button", { type: "button", class: "thumb", "aria-pressed": String(index === this.chosen), "aria-label": `Picture ${index + 1} of ${shown.length}`,
         onclick: () => this.choose(index) },
-        h("img", { src: pictureAt(picture.name), alt: "", loading: "lazy" }))));
+        h("img", { src: thumbnailAt(picture.name), alt: "", loading: "lazy" }))));
   }
 
   choose(index) {

@@ -50,12 +50,18 @@ export class Start {
   }
 }
 
-/** Call `take` with each picture that is chosen, or dropped anywhere while `ready()`. */
+/** Call `take` with each picture that is chosen, or dropped or pasted anywhere while `ready()`. */
 export function takePictures(take, ready) {
   $("attach").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", () => {
     if ($("file").files[0]) take($("file").files[0]);
     $("file").value = "";
+  });
+  document.addEventListener("paste", (event) => {
+    const file = event.clipboardData?.files[0];
+    if (!file || !ready()) return;
+    event.preventDefault();
+    take(file);
   });
   let depth = 0;
   const carriesFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");

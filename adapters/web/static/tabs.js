@@ -26,9 +26,13 @@ for (const tab of tabs) {
   });
 }
 
-const fold = () => ($("panel").open = wide.matches);
+const summary = $("panel").querySelector("summary");
+const fold = () => {
+  $("panel").open = wide.matches;
+  summary.tabIndex = wide.matches ? -1 : 0;
+};
 wide.addEventListener("change", fold);
-$("panel").querySelector("summary").addEventListener("click", (event) => {
+summary.addEventListener("click", (event) => {
   if (wide.matches) event.preventDefault(); // beside the prompt it stays open
 });
 fold();
