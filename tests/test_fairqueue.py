@@ -264,6 +264,18 @@ def test_one_member_holds_one_slot_while_others_wait() -> None:
     assert [pop(queue).user for _ in range(2)] == ["many", "few"]
 
 
+def test_time_held_back_by_the_soft_cap_saves_nothing_up() -> None:
+    """Both members hold a slot; `back` has had one for long, and sends more when `busy` has had 300 s."""
+    queue = FairQueue(soft_user_cap=1)
+    push(queue, "back", cost=1.0)
+    push(queue, "busy", times=100)
+    assert [pop(queue).guild for _ in range(2)] == ["back", "busy"]
+    for _ in range(30):
+        run_one(queue)
+    push(queue, "back", times=30)
+    assert Counter(run_one(queue).guild for _ in range(20))["back"] <= 11
+
+
 def test_no_slot_idles_for_the_soft_cap() -> None:
     queue = FairQueue(soft_user_cap=1)
     jobs = push(queue, "a", "alone", times=4)
@@ -455,6 +467,22 @@ def test_a_newcomer_after_the_crash_is_still_a_newcomer() -> None:
     assert Counter(run_one(queue).guild for _ in range(10)) == {"busy": 5, "back": 5}
 
 
+def test_a_guild_whose_stored_jobs_are_gone_is_a_newcomer_too() -> None:
+    queue = FairQueue()
+    queue.restore(
+        [
+            ShareTag(None, None, 10.0, 500.0),
+            ShareTag("busy", None, 505.0, 0.0, 1.0, WAITING),
+            ShareTag("gone", None, 501.0, 0.0, 1.0, WAITING),
+        ]
+    )
+    push(queue, "busy", times=60)
+    for _ in range(30):
+        run_one(queue)
+    push(queue, "gone", times=30)
+    assert Counter(run_one(queue).guild for _ in range(20))["gone"] <= 11
+
+
 def test_stored_tags_are_finite() -> None:
     queue = FairQueue()
     push(queue, "a", times=3)
@@ -476,21 +504,37 @@ def test_weights_survive_a_restart_with_the_tags() -> None:
 # --- memory ---
 
 
-def test_members_who_come_once_are_forgotten() -> None:
-    """Twenty thousand members one after the other, and never a moment without work."""
+def commit(queue: FairQueue, rows: dict[tuple[str | None, str | None], ShareTag]) -> None:
+    """What a store does with changed tags."""
+    for tag in queue.changed():
+        rows.pop((tag.guild, tag.user), None)
+        if tag.weight > 0.0:
+            rows[tag.guild, tag.user] = tag
+
+
+def test_members_who_come_once_are_forgotten_although_their_guild_never_rests() -> None:
     queue = FairQueue()
     rows: dict[tuple[str | None, str | None], ShareTag] = {}
     push(queue, "g", "first")
-    most = 0
-    for number in range(20_000):
-        push(queue, f"g{number % 3}", f"u{number}")
+    for number in range(3 * REMEMBERED):
+        push(queue, "g", f"u{number}")
         run_one(queue)
-        for tag in queue.changed():
-            rows.pop((tag.guild, tag.user), None)
-            if tag.weight > 0.0:
-                rows[tag.guild, tag.user] = tag
-        most = max(most, len(rows))
-    assert most <= 3 * (REMEMBERED + 3)
+        commit(queue, rows)
+    assert len(rows) <= REMEMBERED + 4
+
+
+def test_a_member_whom_all_others_have_caught_up_with_is_forgotten() -> None:
+    queue = FairQueue()
+    rows: dict[tuple[str | None, str | None], ShareTag] = {}
+    push(queue, "g", "once")
+    push(queue, "g", "busy", times=5)
+    for _ in range(2):
+        run_one(queue)
+    commit(queue, rows)
+    assert ("g", "once") in rows
+    run_one(queue)
+    commit(queue, rows)
+    assert ("g", "once") not in rows
 
 
 def test_an_idle_queue_remembers_nobody() -> None:
@@ -500,10 +544,7 @@ def test_an_idle_queue_remembers_nobody() -> None:
         push(queue, f"g{number % 7}", f"u{number}")
     for _ in range(50):
         run_one(queue, actual=3.0)
-        for tag in queue.changed():
-            rows.pop((tag.guild, tag.user), None)
-            if tag.weight > 0.0:
-                rows[tag.guild, tag.user] = tag
+        commit(queue, rows)
     assert set(rows) == {(None, None)}
 
 

@@ -1,9 +1,8 @@
 """The fair queue's invariants over random histories.
 
-Numbers in the names of rules and comments are those of docs/architecture.md's list: 1 every job is in one
-state; 2 no worker idles while a job could run; 3 the least tags go first; 4 virtual time never falls; 5 first
-in, first out for each user; 6 the bound; 7 idling saves nothing up; 8 caps; 9 places; 10 every job starts;
-11 a restart changes nothing.
+The numbers in comments: 1 every job is in one state; 2 no worker idles while a job could run; 3 the least tags
+go first; 4 virtual time never falls; 5 first in, first out for each user; 6 the bound; 7 idling saves nothing
+up; 8 caps; 9 places; 10 every job starts; 11 a restart changes nothing.
 """
 
 from __future__ import annotations
