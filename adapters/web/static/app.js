@@ -169,13 +169,12 @@ async function check() {
   if (!offer) return;
   const run = ++checkRun;
   if (!prompt.value.trim()) return showChecked({}, null, "Write a prompt first.");
-  const { strength: _, ...options } = said();
   try {
-    const { typed, command, problem } = await server.check(prompt.value, options);
+    const { typed, command, problem } = await server.check(prompt.value, said());
     if (run !== checkRun) return;
-    const note = start.file ? "The command line starts from no picture." : "";
     if (problem) showChecked({}, null, problem);
-    else showChecked(typed, command, note);
+    else if (start.file) showChecked(typed, `${command} --image start.png`, "start.png is your start picture.");
+    else showChecked(typed, command, "");
   } catch {
     // Only a help: what is wrong is said when the request is sent.
   }
