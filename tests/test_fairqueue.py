@@ -376,6 +376,20 @@ def test_places_are_the_order_of_dispatch_while_nobody_comes() -> None:
     assert [run_one(queue).job_id for _ in foretold] == foretold
 
 
+def test_places_of_a_guild_at_its_cap_are_as_if_it_were_released_now() -> None:
+    queue = FairQueue(guild_cap=1)
+    queue.set_cap("busy", 9)
+    push(queue, "capped", times=5)
+    push(queue, "busy", times=20)
+    running = pop(queue)
+    queue.places()
+    for _ in range(5):
+        run_one(queue)
+    foretold = list(queue.places())
+    queue.complete(running.job_id, running.cost)
+    assert [run_one(queue).job_id for _ in foretold] == foretold
+
+
 def test_asking_for_places_changes_nothing() -> None:
     queue = FairQueue()
     push(queue, "a", times=3)
@@ -450,6 +464,35 @@ def test_jobs_with_their_rank_of_acceptance_can_be_pushed_in_any_order() -> None
     for job in sorted(jobs, key=lambda job: job.job_id[::-1], reverse=True):
         shuffled.push(job)
     assert list(shuffled.places()) == list(straight.places()) == [job.job_id for job in jobs]
+
+
+def test_a_lost_job_goes_first_again_though_it_was_adopted_after_the_queued_ones() -> None:
+    queue = FairQueue()
+    queue.restore([])
+    waiting = push(queue, "g", times=2)
+    lost = [entry("g"), entry("g")]
+    for job in lost:
+        queue.adopt_running(job)
+        queue.requeue(job.job_id)
+        queue.changed()
+    assert [run_one(queue).job_id for _ in range(4)] == [job.job_id for job in lost] + waiting
+
+
+def test_tags_stored_in_the_middle_of_a_rebuilding_are_right_too() -> None:
+    """A second crash while the first is being recovered from."""
+    tags = [
+        ShareTag(None, None, 10.0, 500.0),
+        ShareTag("g", None, 495.0, 0.0, 1.0, WAITING),
+        ShareTag("g", "ada", 495.0, 0.0, 1.0, WAITING),
+    ]
+    queue = FairQueue()
+    queue.restore(tags)
+    push(queue, "g")
+    lost = entry("g")
+    queue.adopt_running(lost)
+    queue.requeue(lost.job_id)
+    rows = {(tag.guild, tag.user): tag for tag in queue.changed()}
+    assert rows["g", None] == ShareTag("g", None, 485.0, 0.0, 1.0, WAITING)
 
 
 def test_a_newcomer_after_the_crash_is_still_a_newcomer() -> None:

@@ -1,8 +1,8 @@
 """The fair queue's invariants over random histories.
 
-The numbers in comments: 1 every job is in one state; 2 no worker idles while a job could run; 3 the least tags
-go first; 4 virtual time never falls; 5 first in, first out for each user; 6 the bound; 7 idling saves nothing
-up; 8 caps; 9 places; 10 every job starts; 11 a restart changes nothing.
+The numbers in comments: 1 every job is in one state; 2 no worker idles while a job could run; 3 the least
+tags go first; 4 virtual time never falls; 5 first in, first out for each user; 6 the bound; 7 idling saves
+nothing up; 8 caps; 9 places; 10 every job starts; 11 a restart changes nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class History(RuleBasedStateMachine):
 
     @rule(guild=st.sampled_from(GUILDS), user=st.sampled_from(USERS), cost=COSTS, kind=st.sampled_from(KINDS))
     def push(self, guild: str, user: str, cost: float, kind: str) -> None:
-        entry = Entry(f"j{len(self.entries)}", guild, user, cost, kind)
+        entry = Entry(f"j{len(self.entries)}", guild, user, cost, kind, order=len(self.entries))
         self.entries[entry.job_id] = entry
         self.queued.add(entry.job_id)
         self.both(lambda queue: queue.push(entry))
@@ -127,23 +127,31 @@ class History(RuleBasedStateMachine):
 
     @rule(pick=st.randoms(use_true_random=False))
     def crash(self, pick: random.Random) -> None:
-        """11. Only what was committed is left; some of the running jobs are lost."""
+        """11. Only what was committed is left, some of the running jobs are lost, and now and then the
+        program crashes again while it gives them back."""
+        lost = [job_id for job_id in self.entries if job_id in self.running and pick.random() < 0.5]
+        self.rebuild(pick)
+        for job_id in lost:
+            self.both(lambda queue, job_id=job_id: queue.requeue(job_id))  # type: ignore[misc]
+            self.move(job_id, self.running, self.queued)
+            store(self.stored, self.queue.changed())
+            if pick.random() < 0.3:
+                self.rebuild(pick)
+        self.view, self.unwritten = dict(self.stored), ()
+        self.queue.places()  # ends the rebuilding
+        self.look(commit=False)
+
+    def rebuild(self, pick: random.Random) -> None:
         self.queue = self.new()
         for (guild, user), weight in self.weights.items():
             assert guild is not None
             self.queue.set_weight(guild, weight, user)
         self.queue.restore(self.stored.values())
-        for entry in self.entries.values():
+        for entry in pick.sample(list(self.entries.values()), len(self.entries)):
             if entry.job_id in self.queued:
                 self.queue.push(entry)
             elif entry.job_id in self.running:
                 self.queue.adopt_running(entry)
-        lost = [job_id for job_id in self.entries if job_id in self.running and pick.random() < 0.5]
-        for job_id in lost:
-            self.both(lambda queue, job_id=job_id: queue.requeue(job_id))  # type: ignore[misc]
-            self.move(job_id, self.running, self.queued)
-        self.view = dict(self.stored)
-        self.look()
 
     # --- what must hold ---
 
@@ -270,7 +278,7 @@ def drained(queue: FairQueue) -> Iterator[str]:
 def test_the_invariants_hold_in_every_history(caps: tuple[int | None, int | None, int | None]) -> None:
     machine = type("CappedHistory", (History,), {"caps": caps})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=120, stateful_step_count=50, deadline=None)
+        machine, settings=settings(max_examples=60, stateful_step_count=50, deadline=None)
     )
 
 
@@ -317,7 +325,7 @@ def service_gap(rng: random.Random, *, workers: int, error: float, by_user: bool
 
 @pytest.mark.parametrize("error", [0.0, 0.3, 0.5])
 @pytest.mark.parametrize("workers", [1, 2, 4, 8])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rng=st.integers(0, 2**32).map(random.Random), by_user=st.booleans())
 def test_service_of_two_busy_tenants_differs_by_at_most_the_published_bound(
     workers: int, error: float, rng: random.Random, by_user: bool

@@ -62,6 +62,7 @@ WAITING: Final = 1e300
 so that any store can hold it."""
 
 ROOT: Final[Key] = (None, None)
+EARLIER: Final = -(2**62)  # where the ranks of adopted jobs begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,10 @@ class FairQueue:
     guild_cap, user_cap: running jobs at most, for each guild and each user in a guild, None for no cap;
     soft_user_cap: running jobs of a user while others wait.
 
-    After a restart: `restore` once, then `push` and `adopt_running` for every unfinished job in the order of
-    acceptance (or with `Entry.order`, in any order), then `requeue` for those of the running ones that are
-    lost. Nothing is ranked before the first other call. The order of dispatch is then that of a queue that
-    never stopped.
+    After a restart: `restore` once; then `push` or `adopt_running` for every unfinished job, in any order
+    where entries have their `order`; only then `requeue` for those of the running ones that are lost. Nothing
+    is ranked before the first other call. The order of dispatch is then that of a queue that never stopped.
+    Without `order`, push in the order of acceptance; adopted jobs count as earlier.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class FairQueue:
         the worker's speed). KeyError where it is not running."""
         if not 0.0 <= actual < math.inf:
             raise ValueError(f"job {job_id!r} used {actual} device-seconds; it must be finite and 0 or more")
+        self._settle()
         job = self._stop(job_id, actual)
         self._refresh(job.user)
         self._forget(job.user.guild)
@@ -146,6 +148,7 @@ class FairQueue:
     def requeue(self, job_id: str) -> None:
         """A running job is given back: refunded, and first again of its user's. KeyError where it is not
         running."""
+        self._settle()
         job = self._stop(job_id, 0.0)
         self._enter(job)
         self._refresh(job.user)
@@ -233,7 +236,6 @@ class FairQueue:
     def changed(self) -> tuple[ShareTag, ...]:
         """The nodes that changed since the last call, for the store; a weight of 0 says that the node is
         forgotten and its row may be deleted. Commit them with the change that caused them."""
-        self._settle()
         tags = tuple(self._tag(key) for key in self._changed)
         self._changed.clear()
         return tags
@@ -253,18 +255,18 @@ class FairQueue:
 
     def adopt_running(self, entry: Entry) -> None:
         """After a restart: a job that was running, and is charged by the stored nodes already."""
-        job = self._job(entry)
+        job = self._job(entry, EARLIER)
         self._running[entry.job_id] = job
         self._count_running(job, 1)
         self._refresh(job.user)
 
     # --- inside ---
 
-    def _job(self, entry: Entry) -> Job:
+    def _job(self, entry: Entry, base: int = 0) -> Job:
         if entry.job_id in self._queued or entry.job_id in self._running:
             raise ValueError(f"job {entry.job_id!r} is in the queue already")
         self._orders += 1
-        order = self._orders if entry.order is None else entry.order
+        order = base + self._orders if entry.order is None else entry.order
         return Job(entry, order, self._user(entry.guild, entry.user))
 
     def _guild(self, name: str) -> Guild:
@@ -332,7 +334,6 @@ class FairQueue:
         self._refresh(user)
 
     def _stop(self, job_id: str, actual: float) -> Job:
-        self._settle()
         job = self._running.pop(job_id, None)
         if job is None:
             raise KeyError(f"job {job_id!r} is not running")
