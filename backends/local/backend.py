@@ -127,7 +127,8 @@ class LocalBackend:
         if self._broken and self._trouble is not None:
             return Health(False, detail=self._trouble.message)
         if not self._ready:
-            return Health(True, loading=True, detail=f"loading {self._profile.title}")
+            again = f" again; {self._trouble.message}" if self._trouble else ""
+            return Health(True, loading=True, detail=f"loading {self._profile.title}{again}")
         return Health(True, detail=self._profile.title)
 
     async def aclose(self) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from backends.local.board import Board, Slot, Work
-from backends.local.loading import load
+from backends.local.loading import be_quiet, load
 from backends.local.opening import PARAMS, Job, Opening, Poll
 from backends.local.plan import Kind, make_plan
 from backends.local.rendering import Renderer, Stopped
@@ -27,6 +27,7 @@ from bot.core.request import JSON
 
 def create(opening: Opening, emit: Emit, poll: Poll) -> BatchEngine:
     """Load the model and make an engine for it: an EngineFactory."""
+    be_quiet()
     loaded = load(opening)
     previews = opening.previews and not loaded.checks_content
     renderer = Renderer(loaded, previews=previews)

@@ -14,10 +14,14 @@ _PNG_LEVEL = 4  # 6 takes twice as long for 3 % fewer bytes
 
 
 def cover(picture: Pillow.Image, width: int, height: int) -> Pillow.Image:
-    """Scaled to cover width x height, the middle cut out of it, by Lanczos; itself where it fits already."""
+    """Scaled to cover width x height, the middle cut out of it; itself where it fits already.
+
+    By Lanczos; masks by area, which does not ring, so that black stays black.
+    """
     if picture.size == (width, height):
         return picture
-    return ImageOps.fit(picture, (width, height), Pillow.Resampling.LANCZOS)
+    method = Pillow.Resampling.BOX if picture.mode == "L" else Pillow.Resampling.LANCZOS
+    return ImageOps.fit(picture, (width, height), method)
 
 
 def open_picture(image: Image, width: int, height: int, *, field: str) -> Pillow.Image:

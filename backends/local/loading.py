@@ -14,7 +14,9 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from safetensors import SafetensorError
 
 from backends.local.opening import SMALL_MODEL_BYTES, SMALL_MODEL_SLOTS, Opening
 from backends.local.plan import Wording
@@ -45,7 +47,6 @@ def load(opening: Opening) -> Loaded:
     """Open a model. Raises ConfigurationError (it will not work) or Unavailable (it may, later)."""
     if opening.threads:
         torch.set_num_threads(opening.threads)
-    _be_quiet()
     device = torch.device(opening.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with _explained(opening):
         pipe = _open(opening, _dtype(opening.dtype, device))
@@ -125,8 +126,8 @@ def _weight(part: Any) -> int:
     return sum(p.numel() * 2 for p in part.parameters())  # as stored: two bytes each
 
 
-def _be_quiet() -> None:
-    """The worker's stderr is for what goes wrong."""
+def be_quiet() -> None:
+    """For a process of our own: its stderr is for what goes wrong."""
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     import transformers
@@ -153,14 +154,14 @@ def _explained(opening: Opening) -> Iterator[None]:
             f"There is not enough memory to load {name!r}: choose a smaller model, or device=cpu.",
             detail=str(error),
         ) from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, SingleFileComponentError) as error:
         if opening.kind == Kind.FOLDER:
             text = f"The model at {name} cannot be loaded. Check that it is complete and in safetensors."
             raise ConfigurationError(text, detail=f"{type(error).__name__}: {error}") from error
-        raise _from_hub(opening, error) from error
+        raise _from_elsewhere(opening, error) from error
 
 
-def _from_hub(opening: Opening, error: Exception) -> ConfigurationError | Unavailable:
+def _from_elsewhere(opening: Opening, error: Exception) -> ConfigurationError | Unavailable:
     detail = f"{type(error).__name__}: {error}"
     if opening.kind == Kind.FILE and opening.folder:
         text = f"{opening.location} does not fit the configuration in {opening.folder}."

@@ -44,7 +44,8 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the model is run with. width, height: the size made, in pixels, before it is fitted to the size
-    asked; scheduler: a key of SCHEDULERS, None: the model's own, which has no such name; notes: what differs, for people."""
+    asked; scheduler: a key of SCHEDULERS, None: the model's own, which has no name there; notes: what
+    differs, for people."""
 
     kind: Kind
     prompt: str

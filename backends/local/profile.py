@@ -186,6 +186,7 @@ def _derive(folder: Path | None, model_id: str) -> Profile:
         default_steps=steps,
         default_guidance=guidance,
         default_scheduler=FLOW if flow else _own_scheduler(scheduler),
+        min_side=min(64, side),
         side_multiple=multiple,
         flow=flow,
     )
