@@ -511,7 +511,7 @@ def test_a_newcomer_after_the_crash_is_still_a_newcomer() -> None:
 
 
 def test_a_guild_whose_stored_jobs_are_gone_is_a_newcomer_too() -> None:
-    queue = FairQueue()
+    queue = FairQueue(soft_user_cap=None)
     queue.restore(
         [
             ShareTag(None, None, 10.0, 500.0),
