@@ -39,21 +39,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from bot.core.fairsearch import CanRun, Search, Serves
 from bot.core.ports import ShareTag
-from bot.core.sharetree import (
-    REMEMBERED,
-    CanRun,
-    Entry,
-    Guild,
-    Job,
-    Key,
-    Node,
-    Parent,
-    Plan,
-    Search,
-    Serves,
-    User,
-)
+from bot.core.sharetree import REMEMBERED, ROOT, Entry, Guild, Job, Key, Node, Parent, Plan, Root, User
 
 __all__ = ["REMEMBERED", "WAITING", "Entry", "FairQueue", "Place"]
 
@@ -61,7 +49,6 @@ WAITING: Final = 1e300
 """As a stored credit: the node was eligible, so its jobs go on after a restart and it is no newcomer. Finite,
 so that any store can hold it."""
 
-ROOT: Final[Key] = (None, None)
 EARLIER: Final = -(2**62)  # where the ranks of adopted jobs begin
 
 
@@ -91,14 +78,10 @@ class FairQueue:
     def __init__(
         self, *, guild_cap: int | None = None, user_cap: int | None = None, soft_user_cap: int | None = 1
     ) -> None:
-        self._default_caps = (_cap("guild_cap", guild_cap), _cap("user_cap", user_cap))
+        self._root = Root((_cap("guild_cap", guild_cap), _cap("user_cap", user_cap)))
         self._soft = _cap("soft_user_cap", soft_user_cap)
-        # The root's own vt is free to hold what no node has: the largest cost dispatched so far.
-        self._root: Parent[Guild] = Parent(ROOT, 1.0)
         self._queued: dict[str, Job] = {}
         self._running: dict[str, Job] = {}
-        self._weights: dict[Key, float] = {}
-        self._caps: dict[str, tuple[int | None, int | None]] = {}
         self._changed: dict[Key, None] = {}
         self._orders = 0
         self._rebuilding = False
@@ -203,20 +186,21 @@ class FairQueue:
 
     def waiting(self, guild: str | None = None, user: str | None = None) -> int:
         """Queued jobs of a user in a guild; None stands for all."""
-        return sum(node.queued for node in self._nodes(guild, user))
+        return sum(node.queued for node in self._root.nodes(guild, user))
 
     def running(self, guild: str | None = None, user: str | None = None) -> int:
         """Running jobs of a user in a guild; None stands for all."""
-        return sum(node.running for node in self._nodes(guild, user))
+        return sum(node.running for node in self._root.nodes(guild, user))
 
     # --- what an operator sets ---
 
     def set_weight(self, guild: str, weight: float, user: str | None = None) -> None:
-        """The share of a guild among guilds, or of a user within it, for jobs to come; 1 where not set."""
+        """The share of a guild among guilds, or of a user within it, for jobs to come; 1 where not set. To be
+        set at every start, as caps are: the store keeps it only as long as the node says something."""
         if not 0.0 < weight < math.inf:
             raise ValueError(f"weight of {user or guild} is {weight}; it must be finite and over 0")
-        self._weights[guild, user] = weight
-        for node in self._nodes(guild, user):
+        self._root.weights[guild, user] = weight
+        for node in self._root.nodes(guild, user):
             node.weight = weight
             self._changed[node.key] = None
         if (known := self._root.children.get(guild)) is not None:
@@ -224,9 +208,9 @@ class FairQueue:
 
     def set_cap(self, guild: str, running: int | None = None, user: int | None = None) -> None:
         """Running jobs at most, of a guild and of each of its users; None: the queue's own cap."""
-        self._caps[guild] = (_cap("running", running), _cap("user", user))
+        self._root.caps[guild] = (_cap("running", running), _cap("user", user))
         if (known := self._root.children.get(guild)) is not None:
-            known.cap, known.user_cap = self._caps_of(guild)
+            known.cap, known.user_cap = self._root.caps_of(guild)
             for user_node in known.children.values():
                 self._refresh(user_node)
             self._rank(known)
@@ -246,12 +230,8 @@ class FairQueue:
             raise ValueError("restore() comes before any push()")
         self._rebuilding = True
         for tag in tags:
-            if tag.weight <= 0.0:
-                continue
-            node = self._node(tag)
-            node.vt, node.credit = tag.vt, tag.credit
-            if isinstance(node, Parent):
-                node.virtual = tag.virtual
+            if tag.weight > 0.0:
+                self._restore(tag)
 
     def adopt_running(self, entry: Entry) -> None:
         """After a restart: a job that was running, and is charged by the stored nodes already."""
@@ -267,39 +247,7 @@ class FairQueue:
             raise ValueError(f"job {entry.job_id!r} is in the queue already")
         self._orders += 1
         order = base + self._orders if entry.order is None else entry.order
-        return Job(entry, order, self._user(entry.guild, entry.user))
-
-    def _guild(self, name: str) -> Guild:
-        guild = self._root.children.get(name)
-        if guild is None:
-            guild = Guild((name, None), self._weights.get((name, None), 1.0), *self._caps_of(name))
-            self._root.children[name] = guild
-        return guild
-
-    def _user(self, guild: str, name: str) -> User:
-        parent = self._guild(guild)
-        user = parent.children.get(name)
-        if user is None:
-            user = User((guild, name), self._weights.get((guild, name), 1.0), parent)
-            parent.children[name] = user
-        return user
-
-    def _nodes(self, guild: str | None, user: str | None) -> Iterable[Node]:
-        """The nodes that a guild's and a user's name stand for, None standing for all."""
-        if guild is None and user is None:
-            return (self._root,)
-        children = self._root.children
-        guilds = list(children.values()) if guild is None else [children[guild]] if guild in children else []
-        if user is None:
-            return guilds
-        return [parent.children[user] for parent in guilds if user in parent.children]
-
-    def _node(self, tag: ShareTag) -> Node:
-        if tag.guild is None:
-            return self._root
-        if tag.weight != 1.0:
-            self._weights.setdefault((tag.guild, tag.user), tag.weight)
-        return self._guild(tag.guild) if tag.user is None else self._user(tag.guild, tag.user)
+        return Job(entry, order, self._root.user(entry.guild, entry.user))
 
     def _enter(self, job: Job) -> bool:
         user, kind = job.user, job.entry.kind
@@ -372,13 +320,6 @@ class FairQueue:
         if self._root.arrange(guild, ready, held):
             self._changed[guild.key] = None
 
-    def _caps_of(self, guild: str) -> tuple[int | None, int | None]:
-        own = self._caps.get(guild)
-        if own is None:
-            return self._default_caps
-        default_guild, default_user = self._default_caps
-        return default_guild if own[0] is None else own[0], default_user if own[1] is None else own[1]
-
     def _limit_claims(self, search: Search, chosen: Guild) -> None:
         """Who was passed over, because nothing of theirs can run, keeps a claim of two largest jobs."""
         if not search.passed_guilds and not search.passed_users:
@@ -428,20 +369,24 @@ class FairQueue:
         for key in (ROOT, user.guild.key, user.key):
             self._changed[key] = None
 
+    def _restore(self, tag: ShareTag) -> None:
+        root = self._root
+        node: Node = root
+        if tag.guild is not None:
+            if tag.weight != 1.0:
+                root.weights.setdefault((tag.guild, tag.user), tag.weight)
+            node = root.guild(tag.guild) if tag.user is None else root.user(tag.guild, tag.user)
+        node.vt, node.credit = tag.vt, tag.credit
+        if isinstance(node, Parent):
+            node.virtual = tag.virtual
+
     def _tag(self, key: Key) -> ShareTag:
-        node = self._find(key)
+        node = self._root.find(key)
         if node is None:
             return ShareTag(key[0], key[1], 0.0, 0.0, weight=0.0)
         virtual = node.virtual if isinstance(node, Parent) else 0.0
         credit = WAITING if node.eligible else node.credit
         return ShareTag(key[0], key[1], node.vt, virtual, node.weight, credit)
-
-    def _find(self, key: Key) -> Node | None:
-        guild, user = key
-        if guild is None:
-            return self._root
-        found = self._root.children.get(guild)
-        return found if found is None or user is None else found.children.get(user)
 
 
 def _cap(name: str, value: int | None) -> int | None:

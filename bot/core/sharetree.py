@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -20,8 +20,10 @@ REMEMBERED: Final = 1000
 Key: TypeAlias = tuple[str | None, str | None]
 """(guild, user) as in a ShareTag: (None, None) is the root, (guild, None) a guild."""
 
-CanRun: TypeAlias = Callable[["Entry"], bool]
-Serves: TypeAlias = Callable[[str], bool]
+ROOT: Final[Key] = (None, None)
+
+Caps: TypeAlias = tuple[int | None, int | None]
+"""Running jobs at most: of a guild, of each of its users; None for no cap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,48 +254,53 @@ class Guild(Parent[User]):
         return Plan(keys, costs)
 
 
-class Search:
-    """One look for the fair next job among those that a worker can run.
+class Root(Parent[Guild]):
+    """The root, with what an operator set for nodes whether they are in memory or not.
 
-    can_run and serves as in FairQueue.pop. passed_guilds, passed_users (by guild): who came before the job
-    found, and had nothing that can run.
+    vt: no tag, the root has none; the largest cost dispatched so far.
     """
 
-    def __init__(self, root: Parent[Guild], can_run: CanRun | None, serves: Serves | None) -> None:
-        self._root = root
-        self._can_run = can_run
-        self._serves = serves
-        self.passed_guilds: list[Guild] = []
-        self.passed_users: dict[str, list[User]] = {}
+    __slots__ = ("caps", "default_caps", "weights")
 
-    def find(self) -> Job | None:
-        """The job, None where nothing can run. Those held back by the soft cap come second."""
-        job = self._root.ready.search(self._ready_in)
-        return self._root.held_back.search(self._held_in) if job is None else job
+    def __init__(self, default_caps: Caps) -> None:
+        super().__init__(ROOT, 1.0)
+        self.default_caps = default_caps
+        self.caps: dict[str, Caps] = {}
+        self.weights: dict[Key, float] = {}
 
-    def _ready_in(self, name: str) -> Job | None:
-        guild = self._root.children[name]
-        job = None
-        if self._serves is None or any(map(self._serves, guild.kinds)):
-            job = guild.ready.search(lambda user: self._ready_of(guild, user))
-        if job is None:
-            self.passed_guilds.append(guild)
-        return job
+    def caps_of(self, guild: str) -> Caps:
+        """Running jobs at most, of a guild and of each of its users; None for no cap."""
+        own, default = self.caps.get(guild, (None, None)), self.default_caps
+        return default[0] if own[0] is None else own[0], default[1] if own[1] is None else own[1]
 
-    def _ready_of(self, guild: Guild, name: str) -> Job | None:
-        user = guild.children[name]
-        job = self._first_of(user)
-        if job is None:
-            self.passed_users.setdefault(guild.name, []).append(user)
-        return job
+    def guild(self, name: str) -> Guild:
+        """The guild's node, made where there is none."""
+        guild = self.children.get(name)
+        if guild is None:
+            guild = Guild((name, None), self.weights.get((name, None), 1.0), *self.caps_of(name))
+            self.children[name] = guild
+        return guild
 
-    def _held_in(self, name: str) -> Job | None:
-        guild = self._root.children[name]
-        return guild.held_back.search(lambda user: self._first_of(guild.children[user]))
+    def user(self, guild: str, name: str) -> User:
+        """The node of a user in a guild, made where there is none."""
+        parent = self.guild(guild)
+        user = parent.children.get(name)
+        if user is None:
+            user = User((guild, name), self.weights.get((guild, name), 1.0), parent)
+            parent.children[name] = user
+        return user
 
-    def _first_of(self, user: User) -> Job | None:
-        can_run, serves = self._can_run, self._serves
-        for job in user.line.values():
-            if (serves is None or serves(job.entry.kind)) and (can_run is None or can_run(job.entry)):
-                return job
-        return None
+    def find(self, key: Key) -> Node | None:
+        """The node in memory that a key stands for."""
+        guild, user = key
+        if guild is None:
+            return self
+        found = self.children.get(guild)
+        return found if found is None or user is None else found.children.get(user)
+
+    def nodes(self, guild: str | None, user: str | None) -> Sequence[Node]:
+        """The nodes in memory of a user in a guild, None standing for all; the fewest that cover them."""
+        if guild is not None or user is None:
+            found = self.find((guild, user))
+            return [] if found is None else [found]
+        return [parent.children[user] for parent in self.children.values() if user in parent.children]
