@@ -7,7 +7,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,12 +16,13 @@ from bot import program_version
 from bot.core.delivery import Courier
 from bot.core.desk import Desk, LiveGroup
 from bot.core.dispatcher import Dispatcher
-from bot.core.errors import ConfigurationError
+from bot.core.errors import AuthFailed, ConfigurationError, Unavailable
 from bot.core.estimator import Estimator
 from bot.core.fairqueue import FairQueue
 from bot.core.gallery import Gallery
 from bot.core.lanes import Lane
 from bot.core.moderation import Moderation
+from bot.core.patience import Tasks
 from bot.core.ports import Adapter, Backend, Clock, Health, Store
 from bot.core.request import JSON, ImageResult, State
 from bot.core.revival import revive
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 REAL_CLOCK = Clock(now=time.time, monotonic=time.monotonic, sleep=asyncio.sleep)
 RESTART_MOST = 300.0
+ASK_MOST = 5.0  # seconds at start for backends to say what they can do; a later answer counts too
+DELIVER_MOST, CLOSE_MOST = 5.0, 3.0  # seconds of a drain kept for results, and for each thing to close
 
 
 class App:
@@ -55,7 +58,8 @@ class App:
         self._adapters = {adapter.name: adapter for adapter in adapters}
         self._backends = list(backends)
         self._clock = clock
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
+        self._closing: asyncio.Task[None] | None = None
         self._lock: TextIO | None = None
         self._store = store
         self._courier: Courier
@@ -74,7 +78,8 @@ class App:
         return name in self._adapters
 
     async def start(self) -> None:
-        """Open the data, take up what was left, connect the platforms, serve. Raises ConfigurationError."""
+        """Open the data, take up what was left, connect the platforms, serve. Raises ConfigurationError; call
+        aclose() then too."""
         self._lock = hold(self.settings.data_dir)
         self._store = self._store or await open_store(self.settings)
         await self._wire(self._store)
@@ -83,10 +88,11 @@ class App:
             self._server = Server(self.settings.host, self.settings.port, routes, self._readiness)
             await self._server.start()
         for adapter in self._adapters.values():
-            self._spawn(self._supervise(adapter))
-        self._spawn(self._dispatcher.run())
-        self._spawn(self._watch_health())
-        self._spawn(self._keep_estimates_now_and_then())
+            self._tasks.start(self._supervise(adapter))
+        for backend in self._backends:
+            self._tasks.start(self._watch_health(backend))
+        self._tasks.start(self._dispatcher.run())
+        self._tasks.start(self._keep_estimates_now_and_then())
         self._dispatcher.wake()
         self._ready = True
 
@@ -94,8 +100,9 @@ class App:
         settings, clock = self.settings, self._clock
         desk, queue = Desk(), FairQueue()
         gallery = Gallery(settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}")
-        self._estimator = estimator = Estimator.from_json(await store.shelf_get("core", "estimator"))
-        lanes = [Lane(backend, await backend.capabilities()) for backend in self._backends]
+        self._estimator = estimator = _estimator(await store.shelf_get("core", "estimator"))
+        lanes = [Lane(backend) for backend in self._backends]
+        await asyncio.wait([asyncio.ensure_future(lane.refresh(clock)) for lane in lanes], timeout=ASK_MOST)
 
         async def result_of(group_id: str) -> ImageResult:
             return await self.studio.result(group_id)
@@ -133,7 +140,7 @@ class App:
             clock,
             open_line=courier.open,
         )
-        left = await revive(store, desk, queue, self._dispatcher, courier, gallery)
+        left = await revive(store, desk, queue, self._dispatcher, courier, clock)
         if left:
             log.info("restarted: %d unfinished requests kept their places", left)
 
@@ -141,37 +148,43 @@ class App:
         for job in group.jobs:
             if job.state is State.ACCEPTED:
                 self._dispatcher.push(job)
-        self._dispatcher.show_places()
 
     async def aclose(self, *, drain: float = 0.0) -> None:
-        """Take in nothing more, give what runs `drain` seconds, keep the rest; idempotent."""
-        self._ready = False
-        if hasattr(self, "studio"):
-            self.studio.accepting = False
-            await self._dispatcher.drain(drain)
-            if drain:
-                await asyncio.wait({asyncio.ensure_future(self._courier.idle())}, timeout=min(drain, 5.0))
+        """Take in nothing more, give what runs up to `drain` seconds in all, keep the rest. Once is enough; a
+        second call makes the first one hurry."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close(drain))
+        elif hasattr(self, "studio"):
+            await self._dispatcher.drain(0.0)
             await self._courier.aclose()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.shield(self._closing)
+
+    async def _close(self, drain: float) -> None:
+        self._ready = False
+        steps: list[Callable[[], Awaitable[None]]] = []
+        if hasattr(self, "studio"):
+            await self._wind_down(drain)
+            steps += [self.studio.aclose, self._courier.aclose]
+        steps.append(self._tasks.aclose)
         if hasattr(self, "_server"):
-            await self._server.aclose()
-        for adapter in self._adapters.values():
-            await adapter.aclose()
-        for backend in self._backends:
-            await backend.aclose()
+            steps.append(self._server.aclose)
+        steps += [adapter.aclose for adapter in self._adapters.values()]
+        steps += [backend.aclose for backend in self._backends]
         if self._store is not None:
-            await self._keep_estimates()
-            await self._store.aclose()
-            self._store = None
+            steps += [self._keep_estimates, self._store.aclose]
+        for step in steps:
+            await _closed(step)
         if self._lock is not None:
             self._lock.close()
-            self._lock = None
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.ensure_future(work))
+    async def _wind_down(self, drain: float) -> None:
+        """Running jobs get most of the time, and what they made a moment to be shown."""
+        self.studio.accepting = False
+        await self._dispatcher.drain(max(0.0, drain - DELIVER_MOST - CLOSE_MOST))
+        if drain:
+            idle = asyncio.ensure_future(self._courier.idle())
+            await asyncio.wait({idle}, timeout=DELIVER_MOST)
+            idle.cancel()
 
     async def _supervise(self, adapter: Adapter) -> None:
         """Run an adapter; begin again when it breaks, later each time. A wrong setting ends the program."""
@@ -183,6 +196,9 @@ class App:
             except ConfigurationError as error:
                 if not self.failed.done():
                     self.failed.set_exception(error)
+                return
+            except AuthFailed as error:  # trying again would only be refused again
+                log.error("%s stopped for good: %s %s", adapter.name, error.message, error.detail)
                 return
             except Exception:  # one platform's trouble must not stop the others
                 log.exception("%s stopped; again in %.0f s", adapter.name, delay)
@@ -197,15 +213,20 @@ class App:
     async def _keep_estimates_now_and_then(self) -> None:
         while True:
             await self._clock.sleep(60.0)
-            await self._keep_estimates()
+            try:
+                await self._keep_estimates()
+            except Unavailable as error:
+                log.warning("what was learned of costs is not stored: %s", error.message)
 
-    async def _watch_health(self) -> None:
+    async def _watch_health(self, backend: Backend) -> None:
         while True:
-            for backend in self._backends:
+            try:
                 health = await backend.health()
-                if health != self._health.get(backend.name) and health.detail:
-                    log.info("%s: %s", backend.name, health.detail)
-                self._health[backend.name] = health
+            except Exception as error:  # one backend's bug must not stop the watch over it
+                health = Health(False, detail=f"{type(error).__name__}: {error}")
+            if health != self._health.get(backend.name) and health.detail:
+                log.info("%s: %s", backend.name, health.detail)
+            self._health[backend.name] = health
             await self._clock.sleep(1.0)
 
     def _readiness(self) -> tuple[bool, Mapping[str, JSON]]:
@@ -223,6 +244,23 @@ class App:
             )
             backends[backend.name] = {"state": state, "detail": health.detail if health else ""}
         return self._ready, {"ready": self._ready, "adapters": list(self._adapters), "backends": backends}
+
+
+async def _closed(close: Callable[[], Awaitable[None]]) -> None:
+    """Close one thing; its trouble must not keep the others open."""
+    try:
+        async with asyncio.timeout(CLOSE_MOST):
+            await close()
+    except Exception:
+        log.exception("while closing")
+
+
+def _estimator(kept: JSON) -> Estimator:
+    try:
+        return Estimator.from_json(kept)
+    except ValueError as error:  # it can be learned again
+        log.warning("what was learned of costs cannot be read: %s", error)
+        return Estimator()
 
 
 def build(

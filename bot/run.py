@@ -14,7 +14,7 @@ from bot.logs import set_up
 
 log = logging.getLogger(__name__)
 
-DRAIN = 30.0  # seconds that running jobs get after SIGTERM; what is left is kept for the next start
+DRAIN = 30.0  # seconds that all of stopping may take; what is unfinished is kept for the next start
 
 
 async def run(settings: Settings, app: App | None = None) -> int:
@@ -31,18 +31,26 @@ async def run(settings: Settings, app: App | None = None) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    starting = asyncio.ensure_future(app.start())
     try:
-        await app.start()
+        await _first(stop, starting)
+        if not starting.done():
+            return 0
+        starting.result()
         _announce(settings, app)
         await _first(stop, app.failed)
         if app.failed.done():
             app.failed.result()
-        log.info("stopping: running jobs get up to %.0f s, the rest is kept", DRAIN)
+        log.info("stopping within %.0f s: what is unfinished by then is kept", DRAIN)
     finally:
+        starting.cancel()
+        await asyncio.wait({starting})
         closing = asyncio.ensure_future(app.aclose(drain=DRAIN if stop.is_set() else 0.0))
         await _first(now, closing)
         if not closing.done():
+            log.warning("stopping at once")
             await app.aclose()
+        await closing
     return 0
 
 

@@ -8,32 +8,39 @@ result from the outbox, tried again until it is shown or the conversation is gon
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from bot.core.desk import LiveGroup
-from bot.core.errors import Fault, Gone, Refused
-from bot.core.ports import Adapter, Address, Clock, Conversation, JobStatus, Pace, Store
+from bot.core.errors import Fault, Gone, NotFound, Refused, Unavailable
+from bot.core.patience import Tasks, insist
+from bot.core.ports import Adapter, Address, Clock, Conversation, JobStatus, Pace, Store, StoredGroup
 from bot.core.request import ImageResult, State
 
 log = logging.getLogger(__name__)
 
 RETRY_FIRST, RETRY_MOST = 1.0, 300.0
 GIVE_UP_AFTER = 7 * 24 * 3600.0  # a platform that is away for a week gets the rest by hand
-AT_A_TIME = 16
+AT_A_TIME = 16  # results on their way to one platform
+ALL = 2**31 - 1
 
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """What is to be said in one conversation."""
+    """What is to be said in one conversation. group: None where it had ended before a restart; rest_until:
+    monotonic time before which the platform wants to hear nothing."""
 
     group_id: str
     conversation: Conversation
     pace: Pace
+    platform: str
     tenant: str
     group: LiveGroup | None
+    prepared: bool
+    rest_until: float = float("-inf")
     status: JobStatus | None = None
     shown: tuple[object, ...] | None = None
     shown_at: float = float("-inf")
@@ -57,12 +64,12 @@ class EditBudget:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._spent: dict[str, deque[float]] = {}
+        self._spent: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def take(self, tenant: str, pace: Pace, state: State) -> bool:
         """Whether an edit of a group in `state` may go out now; if so it is counted."""
         now = self._clock.monotonic()
-        spent = self._spent.setdefault(tenant, deque())
+        spent = self._spent[tenant]
         while spent and spent[0] <= now - 60.0:
             spent.popleft()
         share = 1.0 if state.ended else 0.8 if state is State.RUNNING else 0.5
@@ -98,39 +105,48 @@ class Courier:
         self._result_of = result_of
         self._on_delivered = on_delivered
         self._lines: dict[str, Line] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._budget = EditBudget(clock)
-        self._gate = asyncio.Semaphore(AT_A_TIME)
+        self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_A_TIME))
+        self._closed = False
 
     def serves(self, platform: str) -> bool:
         """Whether the platform's adapter is loaded."""
         return platform in self._adapters
 
-    def open(self, group: LiveGroup) -> None:
-        """Begin: prepare the conversation of a group in hand, then keep it informed."""
-        line = self._line(
-            group.group_id, group.requester.platform, group.address, group.requester.tenant, group
+    def open(self, stored: StoredGroup, group: LiveGroup | None) -> None:
+        """Begin: prepare a group's conversation, keep it informed, deliver the result. group: None where it
+        has ended."""
+        if self._closed or stored.group_id in self._lines:
+            return  # once closed, the store has it, and the next start goes on with it
+        adapter = self._adapters[stored.requester.platform]
+        line = self._lines[stored.group_id] = Line(
+            stored.group_id,
+            adapter.conversation(stored.address),
+            adapter.pace,
+            adapter.name,
+            stored.requester.tenant,
+            group,
+            stored.prepared,
         )
-        self._spawn(self._serve(line))
+        if group is None or group.ended:
+            line.end()
+        self._tasks.start(self._serve(line))
 
     async def resume(self) -> None:
         """After a restart: deliver what ended and was not shown."""
-        for row in await self._store.outbox():
+        for row in await self._store.outbox(limit=ALL):
             stored = await self._store.group(row.group_id)
-            if stored is None or row.group_id in self._lines or not self.serves(stored.requester.platform):
-                continue
-            line = self._line(
-                row.group_id, stored.requester.platform, stored.address, stored.requester.tenant, None
-            )
-            line.end()
-            self._spawn(self._finish(line))
+            if stored is not None and self.serves(stored.requester.platform):
+                self.open(stored, None)
 
     def show(self, status: JobStatus) -> None:
         """The group now stands like this; shown when the pace allows, older statuses are dropped."""
         line = self._lines.get(status.group_id)
         if line is not None:
             line.status = status
-            line.changed.set()
+            if status_key(status) != line.shown:
+                line.changed.set()
 
     def end(self, group_id: str) -> None:
         """The group's result is in the outbox: deliver it."""
@@ -140,58 +156,40 @@ class Courier:
 
     async def idle(self) -> None:
         """Wait until nothing is left to deliver."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._tasks.idle()
 
     async def aclose(self) -> None:
         """Stop; what is not delivered stays in the outbox."""
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _line(
-        self, group_id: str, platform: str, address: Address, tenant: str, group: LiveGroup | None
-    ) -> Line:
-        adapter = self._adapters[platform]
-        line = Line(group_id, adapter.conversation(address), adapter.pace, tenant, group)
-        self._lines[group_id] = line
-        return line
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_log_crash)
+        self._closed = True
+        await self._tasks.aclose()
 
     async def _serve(self, line: Line) -> None:
-        if await self._prepare(line):
-            await self._inform(line)
-            await self._finish(line)
-        else:
+        if not await self._prepare(line):
             await self._close(line)
+            return
+        if line.group is not None:
+            await self._inform(line)
+        await self._finish(line)
 
     async def _prepare(self, line: Line) -> bool:
-        """Until the message exists; False where the conversation is gone for good."""
+        """Until the message exists; False where it is gone for good. After a restart too: the conversation
+        keeps the callable that stores its address."""
         group = line.group
-        assert group is not None  # noqa: S101 - only groups in hand are prepared
 
         async def keep(address: Address) -> None:
             await self._store.save_address(line.group_id, address)
-            group.address = address
 
         async def once() -> None:
             address = await line.conversation.prepare(keep)
-            await self._store.save_address(line.group_id, address, prepared=True)
-            group.address, group.prepared = address, True
+            if not line.prepared:
+                await self._store.save_address(line.group_id, address, prepared=True)
 
-        if group.prepared:  # before a restart
-            return True
-        if not await self._until_done(line, once, "prepare"):
+        done = await self._until_done(line, once, "prepare")
+        if group is not None and done:
+            self._on_prepared(group)
+        elif group is not None:
             await self._on_gone(group)
-            return False
-        self._on_prepared(group)
-        return True
+        return done
 
     async def _inform(self, line: Line) -> None:
         """Status edits until the group ends."""
@@ -219,7 +217,8 @@ class Courier:
         except Fault as error:
             # A status edit is only news: the next one, or the result, tells more.
             log.info("group %s: status not shown: %s %s", line.group_id, error.message, error.detail)
-            await self._pause(line, error.retry_after or line.pace.seconds_per_message)
+            line.rest_until = self._clock.monotonic() + (error.retry_after or 0.0)
+            await self._pause(line, error.retry_after or 0.0)
         except Exception:  # an adapter's bug in a status edit must not stop the result
             log.exception("group %s: status not shown", line.group_id)
 
@@ -227,45 +226,55 @@ class Courier:
         """The result, until it is shown; then out of the outbox."""
 
         async def once() -> None:
-            async with self._gate:
+            async with self._gates[line.platform]:
                 result = await self._result_of(line.group_id)
                 self._budget.take(line.tenant, line.pace, result.state)
                 await line.conversation.deliver(result)
 
+        if (rest := line.rest_until - self._clock.monotonic()) > 0:
+            await self._clock.sleep(rest)
         if not await self._until_done(line, once, "deliver"):
-            log.info("group %s: result not shown: its conversation is gone or refuses it", line.group_id)
+            log.info("group %s: result not shown", line.group_id)
         await self._close(line)
 
     async def _close(self, line: Line) -> None:
         """Out of the outbox and out of hand."""
-        await self._store.delivered(line.group_id, at=self._clock.now())
+        now = self._clock.now()
+        await insist(lambda: self._store.delivered(line.group_id, at=now), self._clock)
         self._lines.pop(line.group_id, None)
         self._on_delivered(line.group_id)
 
     async def _until_done(self, line: Line, once: Callable[[], Awaitable[None]], what: str) -> bool:
         """Repeat `once` with growing pauses; False where it can never work."""
-        tries, began = 0, self._clock.monotonic()
-        while self._clock.monotonic() - began < GIVE_UP_AFTER:
+        began = self._clock.monotonic()
+        for tries in itertools.count(1):
             try:
                 await once()
                 return True
-            except (Gone, Refused) as error:
+            except (Gone, Refused, NotFound) as error:  # NotFound: it was deleted meanwhile
                 log.info("group %s: %s: %s %s", line.group_id, what, error.message, error.detail)
                 return False
             except Fault as error:
-                tries += 1
                 delay = max(
                     error.retry_after or 0.0, min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(tries - 1, 16))
                 )
                 log.info("group %s: %s again in %.0f s: %s", line.group_id, what, delay, error.message)
             except Exception:  # an adapter's bug must not lose what was accepted: logged whole, tried again
-                tries += 1
                 delay = RETRY_MOST
                 log.exception("group %s: %s failed; again in %.0f s", line.group_id, what, delay)
-            if line.ended:
-                await self._store.postpone(line.group_id, tries=tries, due_at=self._clock.now() + delay)
+            if self._clock.monotonic() - began + delay > GIVE_UP_AFTER:
+                break
+            await self._postpone(line, tries, delay)
             await self._clock.sleep(delay)
         return False
+
+    async def _postpone(self, line: Line, tries: int, delay: float) -> None:
+        """Note a failed delivery, for whoever looks at the outbox; losing the note loses nothing."""
+        try:
+            if line.ended:
+                await self._store.postpone(line.group_id, tries=tries, due_at=self._clock.now() + delay)
+        except Unavailable as error:
+            log.warning("group %s: its delay is not noted: %s", line.group_id, error.message)
 
     async def _pause(self, line: Line, seconds: float) -> None:
         """Sleep, but not past the group's end."""
@@ -295,8 +304,3 @@ def status_key(status: JobStatus) -> tuple[object, ...]:
         hash(status.preview.data) if status.preview else None,
         status.message,
     )
-
-
-def _log_crash(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("delivery stopped for one group; it goes on after a restart", exc_info=error)

@@ -6,18 +6,34 @@ backend.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from bot.core.ports import Address, ImageReady, JobStatus, Position, Preview, Progress, RemoteRef, StoredGroup
-from bot.core.request import ImageRequest, Requester, State
+from bot.core.ports import (
+    ImageReady,
+    JobStatus,
+    Position,
+    Preview,
+    Progress,
+    RemoteRef,
+    StoredGroup,
+    StoredJob,
+)
+from bot.core.request import Image, ImageRequest, Requester, State
 
 
 @dataclass(slots=True, eq=False)
 class LiveJob:
-    """One ImageRequest in hand. failures: tries that failed in this run of the program; not_before:
-    monotonic time before which it is not tried again; waiting_inside: jobs before it inside the backend."""
+    """One ImageRequest in hand.
+
+    request: its input pictures without their bytes, which lie in the files named by `inputs` until a
+    backend needs them; failures: tries that failed in this run of the program; not_before: monotonic time
+    before which it is not tried again; dispatched: taken from the fair queue, and neither completed nor given
+    back; stop_by: monotonic time at which a backend that was asked to stop is left behind; unserved_since:
+    since when no backend can run it; waiting_inside: jobs before it inside the backend.
+    """
 
     job_id: str
     index: int
@@ -25,15 +41,19 @@ class LiveJob:
     cost: float
     group: LiveGroup
     state: State = State.ACCEPTED
+    inputs: tuple[str | None, str | None] = (None, None)
     attempt: int = 0
     failures: int = 0
     not_before: float = 0.0
     avoid: set[str] = field(default_factory=set)
     backend: str = ""
     ref: RemoteRef | None = None
+    dispatched: bool = False
     cancelling: bool = False
-    last_sign: float = 0.0
-    queued_at: float = 0.0
+    cancel_message: str = ""
+    stop_by: float = math.inf
+    unserved_since: float | None = None
+    predicted_at: float = 0.0
     predicted: float | None = None
     progress: Progress | None = None
     preview: Preview | None = None
@@ -49,9 +69,14 @@ class LiveJob:
 
     def forget_attempt(self) -> None:
         """Drop what a failed attempt left behind."""
-        self.ref, self.progress, self.preview, self.waiting_inside, self.backend = None, None, None, None, ""
-        self.images.clear()
+        self.ref, self.waiting_inside, self.backend = None, None, ""
         self.rejected.clear()
+        self.forget_pictures()
+
+    def forget_pictures(self) -> None:
+        """Drop what is large: a platform may be away for hours before an ended group leaves the desk."""
+        self.progress, self.preview = None, None
+        self.images.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -59,11 +84,10 @@ class LiveGroup:
     """One accepted message in hand."""
 
     group_id: str
+    event_key: str
     requester: Requester
-    address: Address
     created_at: float
     jobs: list[LiveJob] = field(default_factory=list)
-    prepared: bool = False
     restarted: bool = False
     position: Position | None = None
     by: float | None = None
@@ -104,12 +128,14 @@ class Desk:
     def __init__(self) -> None:
         self.groups: dict[str, LiveGroup] = {}
         self._jobs: dict[str, LiveJob] = {}
+        self._events: set[str] = set()
         self._by_member: dict[tuple[str, str], dict[str, LiveGroup]] = {}
         self._reserved: Counter[str] = Counter()
 
     def add(self, group: LiveGroup) -> None:
         """Take a group in hand."""
         self.groups[group.group_id] = group
+        self._events.add(group.event_key)
         self._jobs.update((job.job_id, job) for job in group.jobs)
         self._by_member.setdefault(_member(group.requester), {})[group.group_id] = group
 
@@ -118,6 +144,7 @@ class Desk:
         group = self.groups.pop(group_id, None)
         if group is None:
             return
+        self._events.discard(group.event_key)
         for job in group.jobs:
             self._jobs.pop(job.job_id, None)
         mine = self._by_member.get(_member(group.requester), {})
@@ -125,18 +152,22 @@ class Desk:
         if not mine:
             self._by_member.pop(_member(group.requester), None)
 
-    def job(self, job_id: str) -> LiveJob:
-        """A job in hand; KeyError where there is none."""
-        return self._jobs[job_id]
+    def job(self, job_id: str) -> LiveJob | None:
+        """A job in hand, None where there is none."""
+        return self._jobs.get(job_id)
+
+    def waiting_jobs(self) -> Iterator[LiveJob]:
+        """All jobs in hand that wait in the queue."""
+        return (job for job in self._jobs.values() if job.state is State.QUEUED)
+
+    def knows(self, event_key: str) -> bool:
+        """Whether a group in hand came from this event."""
+        return event_key in self._events
 
     def of(self, requester: Requester) -> list[LiveGroup]:
         """A member's unfinished groups within the guild, oldest first."""
         mine = self._by_member.get(_member(requester), {})
         return [group for group in mine.values() if not group.ended]
-
-    def jobs(self) -> Iterator[LiveJob]:
-        """All jobs in hand."""
-        return iter(self._jobs.values())
 
     def reserve(self, requester: Requester, jobs: int) -> None:
         """Count jobs that are being committed as waiting already; undone by release()."""
@@ -163,22 +194,35 @@ def live_group(stored: StoredGroup, requests: list[ImageRequest], *, restarted: 
     """A stored group taken in hand, its requests decoded by the caller."""
     group = LiveGroup(
         stored.group_id,
+        stored.event_key,
         stored.requester,
-        stored.address,
         stored.created_at,
-        prepared=stored.prepared,
         restarted=restarted,
     )
-    for job, request in zip(stored.jobs, requests, strict=True):
-        live = LiveJob(job.job_id, job.index, request, job.cost, group, state=job.state, attempt=job.attempt)
-        live.ref, live.backend, live.message, live.reference = (
-            job.ref,
-            job.backend,
-            job.message,
-            job.reference,
-        )
-        group.jobs.append(live)
+    group.jobs = [_live_job(job, request, group) for job, request in zip(stored.jobs, requests, strict=True)]
     return group
+
+
+def _live_job(stored: StoredJob, request: ImageRequest, group: LiveGroup) -> LiveJob:
+    init_image, mask_image = (stored.request.get(name) for name in ("init_image", "mask_image"))
+    return LiveJob(
+        stored.job_id,
+        stored.index,
+        replace(request, init_image=_outline(request.init_image), mask_image=_outline(request.mask_image)),
+        stored.cost,
+        group,
+        state=stored.state,
+        inputs=(str(init_image) if init_image else None, str(mask_image) if mask_image else None),
+        attempt=stored.attempt,
+        backend=stored.backend,
+        ref=stored.ref,
+        message=stored.message,
+        reference=stored.reference,
+    )
+
+
+def _outline(image: Image | None) -> Image | None:
+    return replace(image, data=b"") if image else None
 
 
 def status_of(group: LiveGroup) -> JobStatus:

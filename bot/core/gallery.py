@@ -7,14 +7,19 @@ they were written.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.core import pictures
 from bot.core.desk import LiveJob
+from bot.core.errors import InvalidRequest, Unavailable
 from bot.core.ports import Done, ImageReady, StoredPicture
 from bot.core.request import JSON, Image, ImageRequest, Limits, Picture
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Gallery:
@@ -32,38 +37,68 @@ class Gallery:
         return await asyncio.to_thread(pictures.check_image, data, limits=self._limits)
 
     async def keep_inputs(self, request: ImageRequest) -> tuple[str | None, str | None]:
-        """Write a request's input pictures; their file names, or None where there is none."""
+        """Write a request's input pictures; their file names, or None where there is none.
 
-        def write(image: Image | None) -> str | None:
-            if image is None:
-                return None
-            name = pictures.picture_name(image.mime)
-            pictures.write_file(self.folder / name, image.data)
-            return name
+        Raises Unavailable where the disk is full.
+        """
+        images = (request.init_image, request.mask_image)
+        names = [pictures.picture_name(image.mime) if image else None for image in images]
+        files = [(name, image.data) for name, image in zip(names, images, strict=True) if name and image]
+        if files:
+            await asyncio.to_thread(self._write, files)
+        return names[0], names[1]
 
-        if request.init_image is None and request.mask_image is None:
-            return None, None
-        return await asyncio.to_thread(lambda: (write(request.init_image), write(request.mask_image)))
+    async def with_inputs(self, job: LiveJob) -> ImageRequest:
+        """A job's request with the bytes of its input pictures. Raises InvalidRequest where one is gone."""
+        if job.inputs == (None, None):
+            return job.request
+        init_image, mask_image = await asyncio.to_thread(lambda: [self._load(name) for name in job.inputs])
+        return replace(job.request, init_image=init_image, mask_image=mask_image)
 
-    def load_input(self, name: str) -> Image:
-        """An input picture by its file name; blocking, for start-up."""
-        return pictures.check_image((self.folder / name).read_bytes(), limits=self._limits)
+    def _load(self, name: str | None) -> Image | None:
+        if name is None:
+            return None
+        try:
+            return pictures.check_image((self.folder / name).read_bytes(), limits=self._limits)
+        except OSError:
+            raise InvalidRequest(
+                "The picture to start from is gone. Attach it again.", field="init_image"
+            ) from None
+
+    def _write(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """All files or none of them. Raises Unavailable where the disk is full."""
+        try:
+            for name, data in files:
+                pictures.write_file(self.folder / name, data)
+        except OSError as error:
+            self._unlink([name for name, _ in files])
+            if error.errno not in _FULL:
+                raise
+            raise Unavailable(
+                "There is no room for pictures right now. Try again later.",
+                detail=str(error),
+                retry_after=30.0,
+            ) from None
 
     async def keep(self, job: LiveJob, done: Done, *, backend: str, now: float) -> tuple[StoredPicture, ...]:
-        """Stamp a job's pictures with their recipes and write them, synced; in order of index."""
+        """Stamp a job's pictures with their recipes and write them, synced; in order of index.
+
+        Raises Unavailable where the disk is full.
+        """
         images = [job.images[index] for index in sorted(job.images)]
-        return await asyncio.to_thread(self._keep, job, images, done, backend, now)
+        return await asyncio.to_thread(self._keep, job.request, images, done, backend, now)
 
     def _keep(
-        self, job: LiveJob, images: Sequence[ImageReady], done: Done, backend: str, now: float
+        self, request: ImageRequest, images: Sequence[ImageReady], done: Done, backend: str, now: float
     ) -> tuple[StoredPicture, ...]:
         created = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-        return tuple(self._keep_one(job, image, done, backend, created) for image in images)
+        stamped = [self._stamped(request, image, done, backend, created) for image in images]
+        self._write([(picture.name, data) for picture, data in stamped])
+        return tuple(picture for picture, _ in stamped)
 
-    def _keep_one(
-        self, job: LiveJob, image: ImageReady, done: Done, backend: str, created: str
-    ) -> StoredPicture:
-        request = job.request
+    def _stamped(
+        self, request: ImageRequest, image: ImageReady, done: Done, backend: str, created: str
+    ) -> tuple[StoredPicture, bytes]:
         recipe = pictures.make_recipe(
             request,
             index=image.index,
@@ -78,10 +113,8 @@ class Gallery:
         data = pictures.exact_size(image.data, request.width, request.height)
         data = pictures.stamp(data, recipe)
         mime = pictures.mime_of(data)
-        name = pictures.picture_name(mime)
-        pictures.write_file(self.folder / name, data)
-        return StoredPicture(
-            name=name,
+        picture = StoredPicture(
+            name=pictures.picture_name(mime),
             index=image.index,
             mime=mime,
             width=request.width,
@@ -90,15 +123,16 @@ class Gallery:
             alt_text=pictures.alt_text(request.prompt),
             recipe=recipe,
         )
+        return picture, data
 
     async def remove(self, names: Sequence[str]) -> None:
         """Delete files; names that are gone already do not matter."""
+        if names:
+            await asyncio.to_thread(self._unlink, names)
 
-        def unlink() -> None:
-            for name in names:
-                (self.folder / name).unlink(missing_ok=True)
-
-        await asyncio.to_thread(unlink)
+    def _unlink(self, names: Sequence[str]) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     def picture(self, stored: StoredPicture) -> Picture:
         """A stored picture with its path."""

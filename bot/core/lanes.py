@@ -11,24 +11,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bot.core.errors import AuthFailed, Fault, QuotaExceeded, RateLimited
-from bot.core.ports import Backend, Capabilities, Model
+from bot.core.ports import Backend, Capabilities, Clock, Model
 from bot.core.request import ImageRequest
 
 log = logging.getLogger(__name__)
 
 REST_FIRST, REST_MOST = 0.5, 60.0
 
+UNKNOWN = Capabilities(models=())
+"""Of a backend that could not be asked yet: it runs nothing."""
+
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One backend with its running jobs. rest_until: monotonic time before which it gets nothing new;
-    faults: failures in a row."""
+    """One backend with its running jobs. Monotonic times: rest_until: before it gets nothing new; last_sign:
+    of its last event, for whichever job; loading_at: when it last said that it loads. faults: failures in a
+    row."""
 
     backend: Backend
-    capabilities: Capabilities
+    capabilities: Capabilities = UNKNOWN
     running: set[str] = field(default_factory=set)
     faults: int = 0
-    rest_until: float = float("-inf")
+    rest_until: float = -math.inf
+    last_sign: float = -math.inf
+    loading_at: float = -math.inf
 
     @property
     def name(self) -> str:
@@ -42,12 +48,20 @@ class Lane:
         devices = 1 if self.capabilities.max_batch > 1 else self.capabilities.slots
         return max(devices * self.capabilities.speed, 1e-6)
 
-    async def refresh(self) -> None:
-        """Ask anew what it can do: a model that loads changes it."""
+    async def refresh(self, clock: Clock) -> None:
+        """Ask anew what it can do, since a model that loads changes it. Never raises."""
         try:
             self.capabilities = await self.backend.capabilities()
+            if (await self.backend.health()).loading:
+                self.loading_at = clock.monotonic()
         except Fault as error:
-            log.info("%s: capabilities not refreshed: %s", self.name, error.message)
+            log.info("%s: not refreshed: %s", self.name, error.message)
+        except Exception:  # one backend's bug must not stop the others
+            log.exception("%s: not refreshed", self.name)
+
+    def may_resume(self) -> bool:
+        """Whether a reference from before a restart may still be known to it."""
+        return self.capabilities.resumable or self.capabilities is UNKNOWN
 
     def free(self, now: float) -> bool:
         """Whether it takes another job."""
@@ -84,8 +98,8 @@ class Lane:
         self.rest_until = now + rest
 
     def succeeded(self) -> None:
-        """It works: forget its faults."""
-        self.faults, self.rest_until = 0, float("-inf")
+        """It works: forget its faults, though not what it asked for by a rate limit."""
+        self.faults = 0
 
 
 _OPTIONAL: Mapping[str, object] = {

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.core.desk import LiveJob, group_state
-from bot.core.errors import ContentRejected, FairbrushError
-from bot.core.estimator import shown_ahead
-from bot.core.fairqueue import Place
+from bot.core.errors import Cancelled, ContentRejected, FairbrushError
 from bot.core.gallery import Gallery
-from bot.core.ports import Done, Outcome, Position, StoredGroup, StoredPicture
+from bot.core.ports import Done, Outcome, StoredGroup, StoredPicture
 from bot.core.request import ImageResult, State
 
 
@@ -38,14 +36,31 @@ def made(job: LiveJob, pictures: Sequence[StoredPicture], done: Done) -> Outcome
 
 def failed(error: FairbrushError, reference: str) -> Outcome:
     """A job that is not tried again."""
-    state = State.WITHHELD if isinstance(error, ContentRejected) else State.FAILED
+    match error:
+        case ContentRejected():
+            state = State.WITHHELD
+        case Cancelled():
+            state = State.CANCELLED
+        case _:
+            state = State.FAILED
     return Outcome(state, message=error.message, reference=reference)
 
 
-def position(before: Position | None, place: Place, low: float, high: float) -> Position:
-    """A place as it is shown: a later arrival may overtake, so small rises are not."""
-    ahead = shown_ahead(before.ahead if before else None, place.ahead)
-    return Position(place.own_rank, place.own_total, ahead, low, high)
+def cancelled(job: LiveJob) -> Outcome:
+    """A job that was cancelled by whoever may."""
+    return Outcome(State.CANCELLED, message=job.cancel_message)
+
+
+def unserved(job: LiveJob, reference: str) -> Outcome:
+    """A job that no backend can run any more."""
+    what = f"the model {job.request.model}" if job.request.model else "requests like this one"
+    message = f"No backend here offers {what} any more. Send it again with another model."
+    return Outcome(State.FAILED, message=message, reference=reference)
+
+
+def broken(reference: str) -> Outcome:
+    """A job that met a bug."""
+    return Outcome(State.FAILED, message="Something broke while making it.", reference=reference)
 
 
 def result_of(group: StoredGroup, gallery: Gallery) -> ImageResult:

@@ -252,8 +252,9 @@ class Conversation(Protocol):
 
     async def prepare(self, store: Callable[[Address], Awaitable[None]]) -> Address:
         """Make the messages that status and pictures will be shown in, calling `store` with the address after
-        each one; "exists already" is success. Further messages for a large result are made in deliver(),
-        as placeholders whose ids are stored (by the same callable) before any file goes out."""
+        each one; "exists already" is success. Called once more after a restart. Further messages for a large
+        result are made in deliver(), as placeholders whose ids are stored (by the same callable) before any
+        file goes out."""
         ...
 
     async def show(self, status: JobStatus) -> None:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from bot.core.codec import request_to_json
@@ -26,6 +26,7 @@ from bot.core.messages import queue_full
 from bot.core.moderation import Moderation
 from bot.core.options import Options, merge, options_from_json, options_to_json
 from bot.core.outcomes import result_of
+from bot.core.patience import Tasks, insist
 from bot.core.permutations import plain
 from bot.core.ports import (
     Address,
@@ -76,6 +77,11 @@ class Submission:
     file_names: tuple[str, ...] = ()
     literal: bool = False
 
+    @property
+    def unique_key(self) -> str:
+        """The event's key, unique over platforms."""
+        return f"{self.requester.platform}:{self.event_key}"
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
@@ -123,7 +129,7 @@ class Studio:
         moderation: Moderation,
         clock: Clock,
         *,
-        open_line: Callable[[LiveGroup], None],
+        open_line: Callable[[StoredGroup, LiveGroup], None],
     ) -> None:
         self.settings = settings
         self._store = store
@@ -134,13 +140,19 @@ class Studio:
         self._moderation = moderation
         self._clock = clock
         self._open_line = open_line
-        self._late: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
+        self._undoing: set[str] = set()
         self.accepting = True
 
     @property
     def unsettled(self) -> int:
         """Refused requests whose late commits are still being undone."""
-        return len(self._late)
+        return len(self._undoing)
+
+    async def aclose(self) -> None:
+        """Take in nothing more; what is being committed has a moment to be acknowledged."""
+        self.accepting = False
+        await self._tasks.aclose(patience=COMMIT_DEADLINE)
 
     # --- what is offered ---
 
@@ -196,30 +208,41 @@ class Studio:
             raise Unavailable("Fairbrush is restarting. Send it again in a minute.", retry_after=30.0)
         options = self._options(submission)
         requests = await self._resolve(submission, options)
-        self._check_words(submission, requests)
-        requester = submission.requester
-        self._check_room(requester, len(requests))
-        self._desk.reserve(requester, len(requests))
+        await asyncio.to_thread(self._check_words, submission, requests)
+        # From here on it goes its way, whether or not the caller waits for it.
+        return await asyncio.shield(self._tasks.start(self._take(submission, options, requests, acknowledge)))
+
+    async def _take(
+        self,
+        submission: Submission,
+        options: Options,
+        requests: tuple[ImageRequest, ...],
+        acknowledge: Callable[[Ticket], Awaitable[None]] | None,
+    ) -> Ticket:
+        """Commit a request, acknowledge it, line it up."""
+        requester, jobs = submission.requester, len(requests)
+        if not self._desk.knows(submission.unique_key):  # an event sent twice is never refused for itself
+            self._check_room(requester, jobs)
+        told = differences(requests[0], self.defaults(requests[0].model))
+        self._desk.reserve(requester, jobs)
+        known: StoredGroup | None = None
         try:
             stored = await self._stored(submission, options, requests)
             known = await self._accept(stored)
         except BaseException:
-            self._desk.release(requester, len(requests))
+            self._desk.release(requester, jobs)
             raise
-        ticket = Ticket(
-            (known or stored).group_id,
-            requests,
-            options,
-            differences(requests[0], self.defaults(requests[0].model)),
-            repeated=known is not None,
-        )
+        ticket = Ticket((known or stored).group_id, requests, options, told, repeated=known is not None)
         if known is not None:
-            self._desk.release(requester, len(requests))
+            self._desk.release(requester, jobs)
+            await self._gallery.remove(_inputs(stored))
             return ticket
         group = live_group(stored, list(requests))
         self._desk.add(group)
-        await self._acknowledge(acknowledge, ticket)
-        self._open_line(group)
+        try:
+            await self._acknowledge(acknowledge, ticket)
+        finally:
+            self._open_line(stored, group)
         return ticket
 
     def _options(self, submission: Submission) -> Options:
@@ -260,15 +283,17 @@ class Studio:
         self, submission: Submission, options: Options, requests: Sequence[ImageRequest]
     ) -> StoredGroup:
         group_id = new_group_id()
-        jobs = []
+        costs = [self._cost(request) for request in requests]
         names = await self._gallery.keep_inputs(requests[0])  # all prompts of a group start from the same
-        for index, request in enumerate(requests):
-            cost = self._cost(request)
-            data = request_to_json(request, image_names=names)
-            jobs.append(StoredJob(f"{group_id}-{index}", group_id, index, data, cost))
+        jobs = [
+            StoredJob(
+                f"{group_id}-{index}", group_id, index, request_to_json(request, image_names=names), cost
+            )
+            for index, (request, cost) in enumerate(zip(requests, costs, strict=True))
+        ]
         return StoredGroup(
             group_id,
-            f"{submission.requester.platform}:{submission.event_key}",
+            submission.unique_key,
             submission.requester,
             submission.address,
             options_to_json(_plain(options) if submission.literal else options),
@@ -288,23 +313,34 @@ class Studio:
 
     async def _accept(self, stored: StoredGroup) -> StoredGroup | None:
         """Commit; refuse where the disk takes too long, and then undo what is committed late."""
-        commit = asyncio.ensure_future(self._store.accept(stored))
-        done, _ = await asyncio.wait({commit}, timeout=COMMIT_DEADLINE)
-        if done:
-            return commit.result()
-        task = asyncio.ensure_future(self._undo(commit, stored))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
-        raise Unavailable("The disk is too slow right now. Send it again in a minute.", retry_after=30.0)
+        commit = self._tasks.start(self._store.accept(stored))
+        try:
+            await asyncio.wait({commit}, timeout=COMMIT_DEADLINE)
+            known = commit.result() if commit.done() else None
+            if not commit.done() or (known and known.group_id in self._undoing):
+                raise Unavailable(
+                    "The disk is too slow right now. Send it again in a minute.", retry_after=30.0
+                )
+            return known
+        except BaseException:
+            self._undoing.add(stored.group_id)
+            self._tasks.start(self._undo(commit, stored))
+            raise
 
     async def _undo(self, commit: asyncio.Future[StoredGroup | None], stored: StoredGroup) -> None:
-        if await commit is not None:
-            return
-        now = self._clock.now()
+        """Refused is as if never asked: the same event may come again."""
+        try:
+            if await commit is None:
+                await insist(lambda: self._forget(stored), self._clock)
+        finally:
+            self._undoing.discard(stored.group_id)
+            await self._gallery.remove(_inputs(stored))
+
+    async def _forget(self, stored: StoredGroup) -> None:
+        outcome, now = Outcome(State.CANCELLED), self._clock.now()
         for job in stored.jobs:
-            outcome = Outcome(State.CANCELLED, message="The disk was too slow.")
             await self._store.finish(job.job_id, attempt=0, outcome=outcome, at=now, tags=())
-        await self._store.delivered(stored.group_id, at=now)
+        await self._store.forget(stored.group_id)
 
     async def _acknowledge(
         self, acknowledge: Callable[[Ticket], Awaitable[None]] | None, ticket: Ticket
@@ -375,9 +411,8 @@ class Studio:
         return status_of(group)
 
     async def cancel_group(self, group: LiveGroup, message: str) -> None:
-        """Cancel every unfinished job of a group."""
-        for job in group.jobs:
-            await self._dispatcher.cancel(job, message=message)
+        """Cancel every unfinished job of a group, all at once."""
+        await asyncio.gather(*(self._dispatcher.cancel(job, message=message) for job in group.jobs))
 
     async def redo(
         self,
@@ -390,33 +425,60 @@ class Studio:
     ) -> Ticket:
         """The same again for `by`, with another seed unless `changes` names one."""
         stored = await self._store.group(group_id)
-        if stored is None or stored.requester.tenant != by.tenant:
+        if stored is None or not _shared(stored.requester, by):
             raise NotFound(f"There is no job {group_id[:16]} here.")
         before = dataclasses.replace(options_from_json(stored.options), seed=None)
         options = merge(before, changes) if changes else before
-        init_image, mask_image = await self._inputs(stored.jobs[0].request)
+        init_image, mask_image = await self._read_inputs(stored.jobs[0])
         return await self.submit(
             Submission(by, event_key, address, options=options, init_image=init_image, mask_image=mask_image)
         )
 
-    async def _inputs(self, request: Mapping[str, JSON]) -> tuple[bytes | None, bytes | None]:
-        async def read(key: str) -> bytes | None:
-            name = request.get(key)
-            if not isinstance(name, str):
-                return None
-            return await asyncio.to_thread((self._gallery.folder / name).read_bytes)
+    async def _read_inputs(self, job: StoredJob) -> tuple[bytes | None, bytes | None]:
+        def read() -> list[bytes | None]:
+            names = [job.request.get(key) for key in _PICTURES]
+            return [
+                (self._gallery.folder / name).read_bytes() if isinstance(name, str) else None
+                for name in names
+            ]
 
-        return await read("init_image"), await read("mask_image")
+        try:
+            init_image, mask_image = await asyncio.to_thread(read)
+        except OSError:
+            raise NotFound("The picture that it started from is gone.") from None
+        return init_image, mask_image
 
     async def delete(self, group_id: str, by: Requester) -> None:
-        """Forget a group of one's own with its pictures; an unfinished one is cancelled first."""
+        """Forget a group of one's own with its pictures; an unfinished one is cancelled first.
+
+        Goes on where the caller goes away. Raises NotFound.
+        """
         stored = await self.show(group_id, by)
-        live = self._desk.groups.get(group_id)
+        await asyncio.shield(self._tasks.start(self._delete(stored)))
+
+    async def _delete(self, stored: StoredGroup) -> None:
+        live = self._desk.groups.get(stored.group_id)
         if live is not None:
             await self.cancel_group(live, "Deleted.")
-        if names := await self._store.forget(group_id):
-            inputs = {job.request.get(key) for job in stored.jobs for key in ("init_image", "mask_image")}
-            await self._gallery.remove([*names, *(name for name in inputs if isinstance(name, str))])
+            await self._dispatcher.settled(live)
+        names = await self._store.forget(stored.group_id)
+        if await self._store.group(stored.group_id) is None:
+            await self._gallery.remove([*names, *_inputs(stored)])
+
+
+_PICTURES = ("init_image", "mask_image")
+_PRIVATE = frozenset({"dm", "web"})  # guilds that strangers share
+
+
+def _inputs(group: StoredGroup) -> list[str]:
+    """The files of a group's input pictures."""
+    names = {job.request.get(key) for job in group.jobs for key in _PICTURES}
+    return [name for name in names if isinstance(name, str)]
+
+
+def _shared(owner: Requester, by: Requester) -> bool:
+    """Whether `by` sees what `owner` does: the members of one guild do."""
+    return owner.tenant == by.tenant and (owner.guild not in _PRIVATE or owner.member == by.member)
 
 
 def _plain(options: Options) -> Options:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.app import App, build
+from bot.core.desk import Desk
+from bot.core.fairqueue import FairQueue
 from bot.core.ports import Backend, Store
-from bot.core.request import Requester
+from bot.core.request import Requester, State
 from bot.core.settings import BackendEntry, Settings
 from bot.core.studio import Studio, Submission, Ticket
 from tests.fakes.backend import FakeBackend
@@ -34,6 +37,30 @@ class House:
     def studio(self) -> Studio:
         """What adapters call."""
         return self.app.studio
+
+    @property
+    def desk(self) -> Desk:
+        """What is in hand."""
+        return self.app.studio._desk
+
+    @property
+    def queue(self) -> FairQueue:
+        """The fair queue."""
+        return self.app._dispatcher._queue
+
+    def idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.desk.groups and not self.app._dispatcher._running
+
+    def check(self) -> None:
+        """The books are right: the queue runs what the dispatcher runs, and waiting jobs are counted."""
+        running = [each.job for each in self.app._dispatcher._running.values() if each.job.dispatched]
+        assert self.queue.running() == len(running)
+        waiting = Counter[str]()
+        for group in self.desk.groups.values():
+            jobs = sum(job.state in (State.ACCEPTED, State.QUEUED) for job in group.jobs)
+            waiting += Counter({group.requester.member: jobs, group.requester.tenant: jobs})
+        assert self.desk._reserved == waiting
 
     async def ask(self, text: str, *, user: str = "ann", guild: str = "g1", key: str | None = None) -> Ticket:
         """Submit a request."""

@@ -14,7 +14,7 @@ from bot.core.studio import Studio
 
 @dataclass
 class Page:
-    """One conversation. failures: errors that the next calls raise, by method name."""
+    """One conversation. prepared: messages made; failures: errors that the next calls raise, by method."""
 
     prepared: int = 0
     shown: list[JobStatus] = field(default_factory=list)
@@ -73,10 +73,11 @@ class _PageConversation:
 
     async def prepare(self, store: Callable[[Address], Awaitable[None]]) -> Address:
         self._page.meet("prepare")
-        self._page.prepared += 1
-        address = {**self._address, "message": 1}
-        await store(address)
-        return address
+        if "message" not in self._address:
+            self._page.prepared += 1
+            self._address = {**self._address, "message": 1}
+            await store(self._address)
+        return self._address
 
     async def show(self, status: JobStatus) -> None:
         self._page.meet("show")
