@@ -10,13 +10,16 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
+from backends.local.advice import real_pictures
 from backends.local.board import Board, Slot, Work
-from backends.local.loading import be_quiet, load
+from backends.local.loading import Loaded, be_quiet, load
 from backends.local.opening import PARAMS, Job, Opening, Poll
 from backends.local.plan import Kind, make_plan
+from backends.local.profile import Profile
 from backends.local.rendering import Renderer, Stopped
 from backends.local.reporting import Reporter
 from backends.local.wire import Emit, Frame, error_frame, event_frame
@@ -60,7 +63,7 @@ class BatchEngine:
         loaded = self._renderer.loaded
         params = PARAMS if loaded.stable else PARAMS - {"init_image", "mask_image", "strength"}
         return {
-            "profile": loaded.profile.to_json(),
+            "profile": _advised(loaded).to_json(),
             "device": str(loaded.device),
             "slots": loaded.slots,
             "max_batch": loaded.slots,
@@ -200,3 +203,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_device_lost(error: BaseException) -> bool:
     """Whether the device's context is beyond repair, so that only a new process helps."""
     return type(error).__name__ == "AcceleratorError" or "cuda error" in str(error).lower()
+
+
+def _advised(loaded: Loaded) -> Profile:
+    """The profile, its way to real pictures by what this GPU holds."""
+    profile = loaded.profile
+    if loaded.device.type != "cuda" or profile.advice != real_pictures(None):
+        return profile
+    memory = int(torch.cuda.get_device_properties(loaded.device).total_memory)
+    return replace(profile, advice=real_pictures(memory))

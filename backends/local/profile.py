@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import cast
 
+from backends.local.advice import real_pictures
 from bot.core.errors import ConfigurationError
 from bot.core.ports import Model
 from bot.core.request import JSON
@@ -136,8 +137,13 @@ def read_profile(folder: Path | None, model_id: str) -> Profile:
     if folder is not None:
         for name in PROFILE_FILES:
             if (folder / name).is_file():
-                return Profile.from_json(_json(folder / name), basis)
+                return _advised(Profile.from_json(_json(folder / name), basis))
     return basis
+
+
+def _advised(profile: Profile) -> Profile:
+    """With the way to real pictures; the worker, which sees the GPU, knows better later."""
+    return replace(profile, advice=profile.advice or real_pictures(None)) if profile.demo else profile
 
 
 def _json(path: Path) -> Mapping[str, JSON]:
