@@ -17,7 +17,7 @@ from backends.local import LocalBackend, LocalOptions, create
 from backends.local.options import pause_before_restart
 from backends.local.sources import Kind, Source
 from bot.core.errors import Cancelled, ConfigurationError, InvalidRequest, Unavailable
-from bot.core.ports import Backend, CancelOutcome, Done, ImageReady, Progress, RemoteRef
+from bot.core.ports import Backend, CancelOutcome, Done, ImageReady, Progress, Queued, RemoteRef
 from bot.core.request import Image, ImageRequest
 from bot.core.settings import BackendEntry, Settings
 from tests.backend_contract import PATIENCE, BackendContract, collect
@@ -115,6 +115,26 @@ async def test_jobs_given_while_loading_say_so_and_are_made(tmp_path: Path) -> N
     (tmp_path / "open").touch()
     rest = await collect(stream)
     assert isinstance(rest[-1], Done)
+    await backend.aclose()
+
+
+async def test_a_long_load_keeps_telling_that_it_goes_on(tmp_path: Path) -> None:
+    backend = make_backend(tmp_path, replace(OPTIONS, job_timeout=0.2), engine="create_slowly")
+    stream = backend.events(await backend.submit(make_request(), job_id="j"))
+    async with asyncio.timeout(PATIENCE):
+        told = [await anext(stream) for _ in range(4)]
+    assert all(isinstance(event, Progress) and event.phase for event in told)
+    await backend.aclose()
+
+
+async def test_a_job_that_waits_behind_another_keeps_hearing_its_place(tmp_path: Path) -> None:
+    backend = make_backend(tmp_path, replace(OPTIONS, job_timeout=0.4))
+    held = await backend.submit(make_request("hold", steps=1000), job_id="held")
+    await started(backend, held)
+    stream = backend.events(await backend.submit(make_request(), job_id="waiting"))
+    async with asyncio.timeout(PATIENCE):
+        told = [await anext(stream) for _ in range(4)]
+    assert told[-1] == Queued(1)
     await backend.aclose()
 
 

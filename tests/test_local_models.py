@@ -29,7 +29,7 @@ from bot.core.ports import Done, Event, ImageReady, ImageRejected, Preview, Prog
 from bot.core.request import Image, ImageRequest
 from tests.fakes.backend import flat_png
 from tests.fakes.single_file import save_single_file
-from tests.fakes.tiny_model import SIDE, save_tiny_model, tiny_pipeline
+from tests.fakes.tiny_model import SIDE, save_tiny_model, tiny_pipeline, tiny_xl_pipeline
 
 # diffusers and its parts use what numpy and transformers have deprecated; ours to see, not to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -164,6 +164,26 @@ def test_it_makes_what_plain_diffusers_makes(renderer: Renderer) -> None:
     ).images[0]
     ours = made(renderer, make_request(3, negative_prompt="blue"))[0]
     assert distance(ours, np.asarray(picture).astype(np.int64)) <= 1
+
+
+def test_stable_diffusion_xl_makes_what_plain_diffusers_makes(tmp_path: Path) -> None:
+    pipe = tiny_xl_pipeline()
+    pipe.save_pretrained(tmp_path / "xl")
+    expected = pipe(
+        "a red star",
+        negative_prompt="blue",
+        num_inference_steps=3,
+        guidance_scale=4.0,
+        generator=torch.Generator().manual_seed(3),
+        width=SIDE,
+        height=SIDE,
+    ).images[0]
+    renderer = open_renderer(tmp_path / "xl")
+    requests = [make_request(3, negative_prompt="blue"), make_request(4, prompt="x" * 100)]
+    requests += [make_request(5, init_image=PHOTO, mask_image=mask_of(255, 0), strength=0.8)]
+    pictures = made(renderer, *requests)
+    assert distance(pictures[0], np.asarray(expected).astype(np.int64)) <= 1
+    assert (pictures[2][:, SIDE // 2 :] == np.array([0xF0, 0x80, 0x20])).all()
 
 
 # --- prompts ----------------------------------------------------------------------------------------------

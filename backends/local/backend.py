@@ -29,7 +29,7 @@ from bot.core.errors import (
     InvalidRequest,
     Unavailable,
 )
-from bot.core.ports import CancelOutcome, Capabilities, Done, Event, Health, Progress, RemoteRef
+from bot.core.ports import CancelOutcome, Capabilities, Done, Event, Health, Progress, Queued, RemoteRef
 from bot.core.request import JSON, ImageRequest
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class LocalBackend:
                 f"There is no model {request.model!r} here; there is {self._source.model_id!r}.",
                 field="model",
             )
-        make_plan(request, self._profile)
+        if self._ready or self._source.folder is not None:
+            make_plan(request, self._profile)  # a guessed profile refuses nothing: the worker will
         self._ensure_running()
         if self._broken:
             raise self._unavailable()
@@ -222,7 +223,15 @@ class LocalBackend:
                 self._why = Unavailable(f"The image model gave no sign of life for {limit:g} s.")
                 worker.kill()
                 return
+            self._reassure()
             await asyncio.sleep(min(left, pause) if left > 0 else pause)
+
+    def _reassure(self) -> None:
+        """Tell jobs that wait how they stand, or a long load or batch would look like a lost job."""
+        waiting = [job for job in self._jobs.values() if not job.ended and not job.started]
+        running = sum(job.started and not job.ended for job in self._jobs.values())
+        for place, job in enumerate(waiting, start=running):
+            job.say(Queued(place) if self._ready else Progress(0.0, phase="Loading the model"))
 
     def _has_work(self) -> bool:
         return any(not job.ended for job in self._jobs.values())

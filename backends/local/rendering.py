@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -134,13 +135,23 @@ class Renderer:
         plans = [slot.work.plan for slot in batch]
         largest = max(plan.guidance for plan in plans)
         if not self.loaded.stable:
-            return {"prompt": [plan.prompt for plan in plans], "guidance_scale": largest}
+            return self._plain_inputs(plans)
         self._own_guidance(plans)
         windows = batch[0].work.windows
         inputs = self._embedded([plan.prompt for plan in plans], windows, "")
         if plans[0].guided:
             inputs |= self._embedded([plan.negative_prompt for plan in plans], windows, "negative_")
         return inputs | {"guidance_scale": largest}
+
+    def _plain_inputs(self, plans: Sequence[Plan]) -> dict[str, Any]:
+        """For families that encode their prompts themselves; what the pipeline does not take is left out."""
+        inputs = {
+            "prompt": [plan.prompt for plan in plans],
+            "negative_prompt": [plan.negative_prompt for plan in plans],
+            "guidance_scale": plans[0].guidance,
+        }
+        taken = inspect.signature(self._pipes[Kind.TEXT].__call__).parameters
+        return {name: value for name, value in inputs.items() if name in taken}
 
     def _own_guidance(self, plans: Sequence[Plan]) -> None:
         scales = [plan.guidance for plan in plans]
@@ -169,7 +180,8 @@ class Renderer:
                 assert self._previewer is not None  # noqa: S101  given only where it is there
                 return self._previewer.pictures(latents, pipe.scheduler)
 
-            if not after_call(step + 1, pipe.num_timesteps, look if self.previews else None):
+            total = getattr(pipe, "num_timesteps", step + 1)
+            if not after_call(step + 1, total, look if self.previews else None):
                 raise Stopped
             return changed
 

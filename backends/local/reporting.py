@@ -10,7 +10,7 @@ from bot.core.ports import Preview, Progress
 
 PROGRESS_SECONDS = 0.05
 PREVIEW_SECONDS = 0.25
-PREVIEW_SHARE = 25  # a round of previews may cost at most one part in this of the time
+PREVIEW_SHARE = 50  # a round of previews may cost at most one part in this of the time
 
 
 class Reporter:

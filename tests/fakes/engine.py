@@ -83,6 +83,7 @@ class FlatEngine:
         held = prompt.startswith("hold") and not (self._folder / "release").exists()
         if held:
             time.sleep(0.01)
+            self._emit(Frame("alive", self._works[0].job.ticket))
         return held
 
     def _misbehave(self, word: str) -> None:

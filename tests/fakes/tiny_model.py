@@ -12,11 +12,20 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDIMScheduler,
+    EulerDiscreteScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 SIDE = 32
 _WIDTH = 16
@@ -69,6 +78,32 @@ def tiny_pipeline(*, vae: Vae = "tiny", checker: bool = False, window: int = 16)
         safety_checker=rejecting_checker() if checker else None,
         feature_extractor=CLIPImageProcessorPil(size=_WIDTH, crop_size=_WIDTH) if checker else None,
         requires_safety_checker=False,
+    )
+
+
+def tiny_xl_pipeline() -> Any:
+    """A Stable Diffusion XL pipeline, as tiny: two text encoders, pooled embeddings, time ids."""
+    base = tiny_pipeline(vae="kl")
+    config = base.text_encoder.config
+    second = CLIPTextModelWithProjection(CLIPTextConfig(**(config.to_dict() | {"projection_dim": 8})))
+    unet = UNet2DConditionModel(
+        **{
+            **{key: value for key, value in base.unet.config.items() if not key.startswith("_")},
+            "cross_attention_dim": 2 * _WIDTH,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 4,
+            "projection_class_embeddings_input_dim": 8 + 6 * 4,
+        }
+    )
+    return StableDiffusionXLPipeline(
+        vae=base.vae,
+        text_encoder=base.text_encoder,
+        text_encoder_2=second.eval(),
+        tokenizer=base.tokenizer,
+        tokenizer_2=base.tokenizer,
+        unet=unet.eval(),
+        scheduler=EulerDiscreteScheduler(steps_offset=1),
+        add_watermarker=False,
     )
 
 
