@@ -276,6 +276,24 @@ def test_time_held_back_by_the_soft_cap_saves_nothing_up() -> None:
     assert Counter(run_one(queue).guild for _ in range(20))["back"] <= 11
 
 
+def test_the_soft_cap_takes_away_nothing_that_a_guild_is_owed() -> None:
+    """`a` was charged 30 s for a job that used none, so it is 25 s behind. Then its two members hold a slot
+    each for a moment, and it is not eligible."""
+    queue = FairQueue(soft_user_cap=1)
+    push(queue, "a", "ada", cost=30.0)
+    push(queue, "b", cost=5.0, times=20)
+    first = pop(queue)
+    for name in ("ada", "ben"):
+        push(queue, "a", name, cost=1.0, times=20)
+    assert guilds([run_one(queue) for _ in range(6)]) == "bbbbbb"
+    queue.complete(first.job_id, 0.0)
+    both = [pop(queue), pop(queue)]
+    assert {job.user for job in both} == {"ada", "ben"}
+    for job in both:
+        queue.complete(job.job_id, 1.0)
+    assert guilds([run_one(queue) for _ in range(20)]) == "a" * 20
+
+
 def test_no_slot_idles_for_the_soft_cap() -> None:
     queue = FairQueue(soft_user_cap=1)
     jobs = push(queue, "a", "alone", times=4)

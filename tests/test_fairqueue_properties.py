@@ -227,8 +227,8 @@ class History(RuleBasedStateMachine):
             parent = self.view[None, None] if tag.user is None else self.view[tag.guild, None]
             job = self.largest / 0.5  # no weight is less
             if tag.credit == WAITING and old.credit != WAITING:
-                assert tag.vt >= parent.virtual - job  # 4 and 7
-            if tag.credit != WAITING:
+                assert tag.vt >= parent.virtual - old.credit - job  # 4: a refund came in the same step
+            if tag.credit != WAITING and not self.queue.waiting(tag.guild, tag.user):
                 assert tag.credit <= job  # 7
 
     def expected(self, can_run: Callable[[Entry], bool]) -> str | None:

@@ -9,9 +9,9 @@ tag `vt` and a weight; every parent has a virtual time V, the start tag of its l
 
 - Dispatch takes the guild with the least tag, in it the user with the least tag, and of that user's jobs the
   first that can run. Equal tags go in the order of acceptance. Both nodes are charged cost / weight.
-- A node that becomes eligible (its queue was empty, or a running cap released it) starts at V unless its tag
-  is ahead of V: nobody saves up service by being idle. Refunds that reached it meanwhile (its `credit`, at
-  most one job) are kept until V has passed all that it had been charged.
+- A node that becomes eligible starts at max(vt, V - credit): nobody saves up service by being idle or at a
+  cap. Its credit is what it is owed: refunds that came since its queue was empty, at most one job's, or how
+  far behind V it was when a cap stopped it.
 - Completion charges (actual - estimate) / weight; a job that is given back is refunded whole and returns to
   its place by acceptance, which is the head of its user's line.
 

@@ -17,6 +17,8 @@ from bot.core.ranking import Ranking
 REMEMBERED: Final = 1000
 """Idle nodes whose tags are kept below one parent, at most."""
 
+ROUNDED_UP: Final = 1.0 + 1e-12  # V - (V - vt) may else be more than vt by a rounding error
+
 Key: TypeAlias = tuple[str | None, str | None]
 """(guild, user) as in a ShareTag: (None, None) is the root, (guild, None) a guild."""
 
@@ -66,8 +68,8 @@ class Plan(NamedTuple):
 class Node:
     """A guild or a user. Tags are device-seconds over weight.
 
-    vt: start tag of its next job; credit: refunds that came since it was last eligible; queued, running: its
-    jobs; eligible, held, resting: whether its parent ranks it as ready, held or idle.
+    vt: start tag of its next job; credit: while not eligible, how far behind V it may start; queued, running:
+    its jobs; eligible, held, resting: whether its parent ranks it as ready, held or idle.
     """
 
     __slots__ = ("credit", "eligible", "held", "key", "name", "queued", "resting", "running", "vt", "weight")
@@ -93,10 +95,9 @@ class Node:
         self.vt += change
         if self.eligible:
             return
-        if change < 0.0:
-            self.credit = min(self.credit - change, max(self.credit, cost / self.weight))
-        else:
-            self.credit = max(0.0, self.credit - change)
+        credit = max(0.0, self.credit - change)
+        # Without jobs that wait, refunds add up to one job at most.
+        self.credit = credit if self.queued else min(credit, max(self.credit, cost / self.weight))
 
 
 class User(Node):
@@ -154,19 +155,22 @@ class Parent(Node, Generic[Child]):
         self.idle_children = Ranking()
 
     def start_tag(self, child: Child) -> float:
-        """The tag of a child if it became eligible now. A refund counts until V has passed all that the
-        child had been charged."""
-        if child.eligible or child.vt + child.credit > self.virtual:
-            return child.vt
-        return self.virtual
+        """The tag of a child if it became eligible now."""
+        return child.vt if child.eligible else max(child.vt, self.virtual - child.credit)
+
+    def claim(self, child: Child) -> float:
+        """How far a child that ceases to be eligible is behind V: a cap takes nothing from those who wait."""
+        if not child.queued or child.vt >= self.virtual:
+            return 0.0
+        return (self.virtual - child.vt) * ROUNDED_UP
 
     def charge(self, child: Child, cost: float) -> None:
         """A job of this child is dispatched."""
-        if not child.eligible:  # the soft cap gives way for this one job
-            child.vt, child.credit = self.start_tag(child), 0.0
-        if child.vt > self.virtual:
-            self.virtual = child.vt
+        child.vt = self.start_tag(child)
+        self.virtual = max(self.virtual, child.vt)
         child.vt += cost / child.weight
+        if not child.eligible:  # the soft cap gave way for this one job
+            child.credit = self.claim(child)
 
     def arrange(self, child: Child, ready: int | None, held: int | None) -> bool:
         """Rank a child by the orders of the jobs that it would send, None for none. True where it became
@@ -177,7 +181,7 @@ class Parent(Node, Generic[Child]):
                 child.vt, child.credit, child.eligible = self.start_tag(child), 0.0, True
             self.ready.put(child.name, child.vt, ready)
         elif was:
-            child.eligible = False
+            child.eligible, child.credit = False, self.claim(child)
             self.ready.drop(child.name)
         if held is not None:
             child.held = True
