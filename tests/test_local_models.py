@@ -19,7 +19,7 @@ from backends.local.engine import BatchEngine
 from backends.local.loading import load
 from backends.local.opening import Job, Opening
 from backends.local.plan import make_plan
-from backends.local.profile import Profile
+from backends.local.profile import Profile, read_profile
 from backends.local.rendering import AfterCall, Renderer
 from backends.local.reporting import Reporter
 from backends.local.sources import find_source
@@ -521,6 +521,32 @@ def test_a_folder_that_lacks_a_part_says_so(tmp_path: Path) -> None:
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ConfigurationError, match="complete and in safetensors"):
         load(opening_of(str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline", "scheduler", "expected"),
+    [
+        ("z-image-turbo", "ZImagePipeline", "FlowMatchEulerDiscreteScheduler", (1024, 9, 0.0, "Flow Euler")),
+        ("flux-schnell", "FluxPipeline", "FlowMatchEulerDiscreteScheduler", (1024, 4, 0.0, "Flow Euler")),
+        ("sdxl", "StableDiffusionXLPipeline", "EulerDiscreteScheduler", (1024, 30, 7.0, "Euler")),
+        ("sd-turbo", "StableDiffusionPipeline", "EulerDiscreteScheduler", (512, 4, 0.0, "Euler")),
+    ],
+)
+def test_what_a_model_does_best_is_read_from_its_configuration(
+    tmp_path: Path, name: str, pipeline: str, scheduler: str, expected: tuple[int, int, float, str]
+) -> None:
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "model_index.json").write_text(f'{{"_class_name": "{pipeline}"}}')
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(f'{{"_class_name": "{scheduler}"}}')
+    profile = read_profile(tmp_path, name)
+    assert expected == (
+        profile.default_width,
+        profile.default_steps,
+        profile.default_guidance,
+        profile.default_scheduler,
+    )
+    assert ("Flow Euler" in profile.schedulers) is profile.flow
+    assert not profile.flow or profile.schedulers == ("Flow Euler",)
 
 
 def test_weights_are_counted_as_one_model(renderer: Renderer) -> None:

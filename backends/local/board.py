@@ -19,12 +19,13 @@ Key: TypeAlias = tuple[object, ...]
 @dataclass(eq=False)
 class Work:
     """A job in the engine. made: pictures ready or rejected; windows: of its longer prompt, in the text
-    encoder's windows; alone: it may share no model call."""
+    encoder's windows; alone: it may share no model call; scale: its guidance, where one call takes but one."""
 
     job: Job
     plan: Plan
     windows: int = 1
     alone: bool = False
+    scale: float | None = None
     started: bool = False
     cancelled: bool = False
     made: int = 0
@@ -42,6 +43,7 @@ class Work:
             plan.scheduler,
             plan.strength,
             plan.guided,
+            self.scale,
             self.windows,
             self.job.ticket if self.alone else "",
         )

@@ -79,7 +79,8 @@ class BatchEngine:
             plan = make_plan(job.request, loaded.profile, loaded.wording)
             if plan.kind is not Kind.TEXT and not loaded.stable:
                 raise InvalidRequest("This model makes pictures from text only.", field="init_image")
-            work = Work(job, plan, windows=self._renderer.windows(plan), alone=job.alone)
+            scale = None if loaded.stable else plan.guidance
+            work = Work(job, plan, windows=self._renderer.windows(plan), alone=job.alone, scale=scale)
         except FairbrushError as error:
             self._emit(error_frame("failed", job.ticket, error))
             return

@@ -183,7 +183,7 @@ def _derive(folder: Path | None, model_id: str) -> Profile:
     flow = "FlowMatch" in str(scheduler.get("_class_name", "")) or name in ("Flux", "ZImage", "QwenImage")
     if folder:
         side = _native_side(folder) or side
-    if any(word in model_id.lower() for word in _FEW_STEPS):
+    if name not in ("ZImage", "QwenImage") and any(word in model_id.lower() for word in _FEW_STEPS):
         steps, guidance = 4, 0.0
     return Profile(
         title=model_id,
