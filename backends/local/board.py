@@ -19,7 +19,7 @@ Key: TypeAlias = tuple[object, ...]
 @dataclass(eq=False)
 class Work:
     """A job in the engine. made: pictures ready or rejected; windows: of its longer prompt, in the text
-    encoder's windows; alone: it may share no model call; scale: its guidance, where one call takes but one."""
+    encoder's windows; alone: it shares no model call; scale: its guidance, where a call takes but one."""
 
     job: Job
     plan: Plan
