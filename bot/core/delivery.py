@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import zlib
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,12 +27,14 @@ RETRY_FIRST, RETRY_MOST = 1.0, 300.0
 GIVE_UP_AFTER = 7 * 24 * 3600.0  # a platform that is away for a week gets the rest by hand
 AT_A_TIME = 16  # results on their way to one platform
 ALL = 2**31 - 1
+CROWDED = 30.0  # seconds over which lines that found no room in a budget look again
 
 
 @dataclass(slots=True, eq=False)
 class Line:
     """What is to be said in one conversation. group: None where it had ended before a restart; rest_until:
-    monotonic time before which the platform wants to hear nothing."""
+    monotonic time before which the platform wants to hear nothing; changed: there is something to show;
+    stirred: its state is another; over: it has ended."""
 
     group_id: str
     conversation: Conversation
@@ -45,6 +48,7 @@ class Line:
     shown: tuple[object, ...] | None = None
     shown_at: float = float("-inf")
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -55,6 +59,7 @@ class Line:
     def end(self) -> None:
         """The group has ended."""
         self.over.set()
+        self.stirred.set()
         self.changed.set()
 
 
@@ -144,6 +149,8 @@ class Courier:
         """The group now stands like this; shown when the pace allows, older statuses are dropped."""
         line = self._lines.get(status.group_id)
         if line is not None:
+            if line.status is None or line.status.state is not status.state:
+                line.stirred.set()
             line.status = status
             if status_key(status) != line.shown:
                 line.changed.set()
@@ -196,7 +203,8 @@ class Courier:
         while not line.ended:
             await line.changed.wait()
             line.changed.clear()
-            await self._pause(line, line.shown_at + line.pace.seconds_per_message - self._clock.monotonic())
+            rest = line.shown_at + line.pace.seconds_per_message - self._clock.monotonic()
+            await self._pause(line, rest, line.over)
             await self._show(line)
 
     async def _show(self, line: Line) -> None:
@@ -204,7 +212,8 @@ class Courier:
         if line.ended or status is None or status_key(status) == line.shown:
             return
         if not self._budget.take(line.tenant, line.pace, status.state):
-            await self._pause(line, line.pace.seconds_per_message)
+            line.stirred.clear()
+            await self._pause(line, _patience(line, status), line.stirred)
             line.changed.set()  # look again: the budget may allow it then
             return
         line.shown, line.shown_at = status_key(status), self._clock.monotonic()
@@ -218,7 +227,7 @@ class Courier:
             # A status edit is only news: the next one, or the result, tells more.
             log.info("group %s: status not shown: %s %s", line.group_id, error.message, error.detail)
             line.rest_until = self._clock.monotonic() + (error.retry_after or 0.0)
-            await self._pause(line, error.retry_after or 0.0)
+            await self._pause(line, error.retry_after or 0.0, line.over)
         except Exception:  # an adapter's bug in a status edit must not stop the result
             log.exception("group %s: status not shown", line.group_id)
 
@@ -227,7 +236,7 @@ class Courier:
 
         async def once() -> None:
             async with self._gates[line.platform]:
-                result = await self._result_of(line.group_id)
+                result = await self._result(line)
                 self._budget.take(line.tenant, line.pace, result.state)
                 await line.conversation.deliver(result)
 
@@ -236,6 +245,15 @@ class Courier:
         if not await self._until_done(line, once, "deliver"):
             log.info("group %s: result not shown", line.group_id)
         await self._close(line)
+
+    async def _result(self, line: Line) -> ImageResult:
+        """Raises NotFound where it was deleted; then the message at least says how it ended."""
+        try:
+            return await self._result_of(line.group_id)
+        except NotFound:
+            if line.status is not None and line.status.state is State.CANCELLED:
+                await line.conversation.show(line.status)
+            raise
 
     async def _close(self, line: Line) -> None:
         """Out of the outbox and out of hand."""
@@ -276,19 +294,23 @@ class Courier:
         except Unavailable as error:
             log.warning("group %s: its delay is not noted: %s", line.group_id, error.message)
 
-    async def _pause(self, line: Line, seconds: float) -> None:
-        """Sleep, but not past the group's end."""
+    async def _pause(self, line: Line, seconds: float, until: asyncio.Event) -> None:
+        """Sleep, but not past an event, nor past the group's end."""
         if seconds <= 0 or line.ended:
             return
-        waits = {
-            asyncio.ensure_future(self._clock.sleep(seconds)),
-            asyncio.ensure_future(line.over.wait()),
-        }
+        waits = {asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(until.wait())}
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
+
+
+def _patience(line: Line, status: JobStatus) -> float:
+    """Seconds until a line looks again for room in its tenant's budget. Many wait: not all at one time."""
+    if status.state is State.RUNNING:
+        return line.pace.seconds_per_message
+    return line.pace.seconds_per_message + CROWDED * (zlib.crc32(line.group_id.encode()) % 1000) / 1000
 
 
 def status_key(status: JobStatus) -> tuple[object, ...]:

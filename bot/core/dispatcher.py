@@ -35,7 +35,7 @@ from bot.core.fairqueue import Entry, FairQueue
 from bot.core.gallery import Gallery
 from bot.core.lanes import Lane
 from bot.core.patience import Tasks, insist
-from bot.core.places import show_places
+from bot.core.places import note_places
 from bot.core.ports import CancelOutcome, Clock, Done, JobStatus, Outcome, Store
 from bot.core.request import State
 from bot.core.settings import Settings
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 TICK = 1.0
 UNSERVED_MOST = 60.0  # seconds that a job waits for its model to be offered again while others are
+AT_ONCE = 100  # groups that are told their places in one turn of the event loop
 STOP_MOST = 5.0  # seconds that tasks have to end once they are told to
 
 
@@ -133,12 +134,18 @@ class Dispatcher:
     async def drain(self, seconds: float) -> None:
         """Start nothing more and give what runs some time; the rest stays with the store."""
         self._stopping = True
-        for patience in (seconds, STOP_MOST):
-            if tasks := {running.task for running in self._running.values()}:
-                await asyncio.wait(tasks, timeout=patience)
-            for running in list(self._running.values()):
-                running.task.cancel()
+        await self._landing(seconds)
+        for running in self._running.values():
+            running.work.leave()
+        await self._landing(STOP_MOST)  # what is made already is still stored
+        for running in self._running.values():
+            running.task.cancel()
+        await self._landing(STOP_MOST)
         await self._endings.aclose()
+
+    async def _landing(self, seconds: float) -> None:
+        if tasks := {running.task for running in self._running.values()}:
+            await asyncio.wait(tasks, timeout=seconds)
 
     async def cancel(self, job: LiveJob, *, message: str = "") -> None:
         """End a job that waits, or have its backend stop it. What ran is charged. Goes on where the caller
@@ -370,7 +377,7 @@ class Dispatcher:
         self._notice_silence()
         self._give_up_unserved()
         self.wake()
-        self.show_places()
+        await self._show_places()
         if self._running:
             until = self._clock.now() + self._settings.lease_seconds
             try:
@@ -409,12 +416,14 @@ class Dispatcher:
         log.warning("job %s: no backend offers what it needs; ref %s", job.job_id, reference)
         await self._end(job, outcomes.unserved(job, reference))
 
-    def show_places(self) -> None:
+    async def _show_places(self) -> None:
         """Tell each waiting group its place, and those that run when they will be done."""
         running = [(running.job, running.lane) for running in self._running.values()]
-        show_places(
-            self._queue, self._desk, running, self.lanes, self._estimator, self._clock, self._on_status
-        )
+        groups = note_places(self._queue, self._desk, running, self.lanes, self._estimator, self._clock)
+        for number, group in enumerate(groups, 1):
+            self._on_status(status_of(group))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)  # a long queue must not hold up everything else
 
 
 def _used(job: LiveJob) -> float:

@@ -26,7 +26,7 @@ UNKNOWN = Capabilities(models=())
 class Lane:
     """One backend with its running jobs. Monotonic times: rest_until: before it gets nothing new; last_sign:
     of its last event, for whichever job; loading_at: when it last said that it loads. faults: failures in a
-    row."""
+    row; trouble: why it could not be asked last."""
 
     backend: Backend
     capabilities: Capabilities = UNKNOWN
@@ -35,6 +35,7 @@ class Lane:
     rest_until: float = -math.inf
     last_sign: float = -math.inf
     loading_at: float = -math.inf
+    trouble: str = ""
 
     @property
     def name(self) -> str:
@@ -54,10 +55,12 @@ class Lane:
             self.capabilities = await self.backend.capabilities()
             if (await self.backend.health()).loading:
                 self.loading_at = clock.monotonic()
-        except Fault as error:
-            log.info("%s: not refreshed: %s", self.name, error.message)
-        except Exception:  # one backend's bug must not stop the others
-            log.exception("%s: not refreshed", self.name)
+            trouble = ""
+        except Exception as error:  # one backend's bug must not stop the others
+            trouble = f"{type(error).__name__}: {error}"
+            if trouble != self.trouble:  # said once, not every second
+                log.warning("%s: cannot be asked", self.name, exc_info=error)
+        self.trouble = trouble
 
     def may_resume(self) -> bool:
         """Whether a reference from before a restart may still be known to it."""

@@ -1,29 +1,28 @@
-"""Where everybody stands: one snapshot of the queue, told to each group. Decides nothing."""
+"""Where everybody stands: one snapshot of the queue, noted in each group. Decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 
-from bot.core.desk import Desk, LiveGroup, LiveJob, status_of
+from bot.core.desk import Desk, LiveGroup, LiveJob
 from bot.core.estimator import Estimator, shown_ahead
 from bot.core.fairqueue import FairQueue, Place
 from bot.core.lanes import Lane, serving
-from bot.core.ports import Clock, JobStatus, Position
+from bot.core.ports import Clock, Position
 
 SOON = 2.0  # seconds before the time shown passes at which a later one is shown
 
 
-def show_places(
+def note_places(
     queue: FairQueue,
     desk: Desk,
     running: Sequence[tuple[LiveJob, Lane]],
     lanes: Sequence[Lane],
     estimator: Estimator,
     clock: Clock,
-    tell: Callable[[JobStatus], None],
-) -> None:
-    """Tell each waiting group the place of its first job and the time of its last; and each group that only
-    runs a later time, where the one shown is about to pass."""
+) -> Collection[LiveGroup]:
+    """Note in each waiting group the place of its first job and the time of its last; and in each group that
+    only runs a later time, where the one shown is about to pass. Returns these groups."""
     before = sum(job.cost for job, _ in running)
     power = serving(lanes)
     waiting: dict[str, LiveGroup] = {}
@@ -42,8 +41,7 @@ def show_places(
         if job.group.group_id not in waiting:
             _extend(job, lane, estimator, clock)
             waiting[job.group.group_id] = job.group
-    for group in waiting.values():
-        tell(status_of(group))
+    return waiting.values()
 
 
 def _position(shown: Position | None, place: Place, low: float, high: float, *, first: bool) -> Position:

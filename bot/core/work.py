@@ -82,6 +82,11 @@ class Work:
             self._interrupted = error
             self._task.cancel()
 
+    def leave(self) -> None:
+        """The program is stopping: done() is cancelled, and the backend may go on."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def ask_to_stop(self) -> CancelOutcome | None:
         """Have the backend stop; None where it is not reached, or has no reference yet."""
         if self.job.ref is None:
