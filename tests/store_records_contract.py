@@ -107,6 +107,14 @@ class RecordsContract:
         await store.finish("g-0", attempt=0, outcome=CANCELLED, at=2.0, tags=[newer])
         assert set(await store.tags()) == {root, newer, user}
 
+    async def test_a_tag_of_weight_zero_is_forgotten(self, store: Store) -> None:
+        await queue(store, a_group(jobs=2))
+        root, user = ShareTag(None, None, 0.0, 1.0), ShareTag("g", "u", 3.0, 0.0)
+        await store.start("g-0", attempt=0, backend="", at=1.0, lease_until=2.0, tags=(root, user))
+        gone = [replace(user, weight=0.0), ShareTag("never", None, 0.0, 0.0, weight=0.0)]
+        await store.finish("g-0", attempt=0, outcome=CANCELLED, at=2.0, tags=gone)
+        assert await store.tags() == [root]
+
     async def test_a_key_is_found_by_its_digest_until_it_is_revoked(self, store: Store) -> None:
         old = ApiKey("k1", "ci", "d1", 100.0)
         new = ApiKey("k2", "shop", "d2", 90.0, "acme", 2.5, 10.0)

@@ -105,7 +105,8 @@ def test_without_o_pictures_are_named_after_the_prompt_and_never_overwrite(
 
 def test_a_size_is_kept_exactly_and_the_recipe_says_what_was_really_made() -> None:
     assert main(["imagine", "a red star --steps 2 --size 520x296 --seed 5", "-o", "wide.png"]) == 0
-    assert Image.open("wide.png").size == (520, 296)
+    with Image.open("wide.png") as wide:
+        assert wide.size == (520, 296)
 
 
 def test_a_file_without_a_recipe_is_a_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -355,7 +355,8 @@ class StoredGroup:
 @dataclass(frozen=True, slots=True)
 class ShareTag:
     """A node of the fair queue, as stored. guild None: the root; user None: a guild. vt: its own virtual
-    time; virtual: the start tag of the last dispatch among its children (V); credit: unspent refund."""
+    time; virtual: the start tag of the last dispatch among its children (V); credit: unspent refund; weight
+    0: the node is forgotten, and its row goes."""
 
     guild: str | None
     user: str | None

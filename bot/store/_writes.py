@@ -252,8 +252,15 @@ def _with_tags(db: sqlite3.Connection, changed: sqlite3.Cursor, tags: Sequence[S
         "INSERT INTO tags (guild, user, vt, virtual, weight, credit) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (guild, user) DO UPDATE SET vt = excluded.vt, virtual = excluded.virtual, "
         "weight = excluded.weight, credit = excluded.credit",
-        [(tag.guild or "", tag.user or "", tag.vt, tag.virtual, tag.weight, tag.credit) for tag in tags],
+        [
+            (tag.guild or "", tag.user or "", tag.vt, tag.virtual, tag.weight, tag.credit)
+            for tag in tags
+            if tag.weight > 0
+        ],
     )
+    forgotten = [(tag.guild or "", tag.user or "") for tag in tags if tag.weight == 0]
+    if forgotten:
+        db.executemany("DELETE FROM tags WHERE guild = ? AND user = ?", forgotten)
     return True
 
 

@@ -261,6 +261,9 @@ class MemoryStore:
         jobs = tuple(new if job.job_id == new.job_id else job for job in group.jobs)
         self.data.groups[group.group_id] = replace(group, jobs=jobs)
         self.data.tags.update({(tag.guild, tag.user): tag for tag in tags})
+        for tag in tags:
+            if tag.weight == 0:
+                del self.data.tags[tag.guild, tag.user]
 
 
 def _text(value: JSON) -> str:
