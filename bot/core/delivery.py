@@ -43,6 +43,7 @@ class Line:
     tenant: str
     group: LiveGroup | None
     prepared: bool
+    task: asyncio.Task[None] | None = None
     rest_until: float = float("-inf")
     status: JobStatus | None = None
     shown: tuple[object, ...] | None = None
@@ -136,7 +137,7 @@ class Courier:
         )
         if group is None or group.ended:
             line.end()
-        self._tasks.start(self._serve(line))
+        line.task = self._tasks.start(self._serve(line))
 
     async def resume(self) -> None:
         """After a restart: deliver what ended and was not shown."""
@@ -162,8 +163,11 @@ class Courier:
             line.end()
 
     async def idle(self) -> None:
-        """Wait until nothing is left to deliver."""
-        await self._tasks.idle()
+        """Wait until no result is on its way."""
+        while tasks := {
+            line.task for line in self._lines.values() if line.ended and line.task and not line.task.done()
+        }:
+            await asyncio.wait(tasks)
 
     async def aclose(self) -> None:
         """Stop; what is not delivered stays in the outbox."""

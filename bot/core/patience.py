@@ -70,11 +70,6 @@ class Tasks:
                 exc_info=error,
             )
 
-    async def idle(self) -> None:
-        """Wait until none is left."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
-
     async def aclose(self, *, patience: float = 0.0) -> None:
         """Give them `patience` seconds, then cancel what is left and wait for it."""
         if self._tasks and patience:
