@@ -1,4 +1,4 @@
-"""From the command to the first picture, beside a plain diffusers script in turn. `python -m benchmarks.start`
+"""From the command to the first picture, beside a plain diffusers script. `python -m benchmarks.start`
 
 Prints seconds until /readyz answers 200 and until the first picture can be fetched, both from the start of
 `fairbrush run`, and the seconds that a script takes which loads the same model and makes the same picture.
@@ -77,8 +77,8 @@ async def first_picture(page: ClientSession) -> None:
     while True:
         async with page.get(f"{API}/jobs/{job}") as answer:
             seen = await answer.json()
-        if result := seen.get("result"):
-            name = result["pictures"][0]["name"]
+        if seen.get("pictures"):
+            name = seen["pictures"][0]["name"]
             async with page.get(f"/playground/pictures/{name}") as answer:
                 assert (await answer.read()).startswith(b"\x89PNG")
             return
