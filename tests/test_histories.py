@@ -35,7 +35,6 @@ class History:
         self.rng = random.Random(seed)
         self.accepted: dict[str, tuple[str, Requester]] = {}
         self.deleted: set[str] = set()
-        self.pending: list[asyncio.Future[object]] = []
 
     def begin(self, home: House, store: TroubledStore, backends: list[OddBackend]) -> None:
         """The program was started, with a store and backends of its own."""
@@ -76,7 +75,7 @@ class History:
 
     def _begin(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        self.pending.append(task)
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
         if self.rng.random() < 0.2:
             asyncio.get_running_loop().call_soon(task.cancel)
 
@@ -114,7 +113,7 @@ class History:
             backend.broken.clear()
             backend.cancel_says = None
         await self.home.until_passing(self.home.idle, step=1.0, steps=1500)
-        await asyncio.wait_for(asyncio.gather(*self.pending, return_exceptions=True), 10)
+        await self.home.until(lambda: not self.home.studio._tasks)  # also what nobody waits for any more
         self.home.check()
         assert self.home.queue.running() == len(self.home.queue) == 0
         assert not self.home.desk._reserved

@@ -19,14 +19,9 @@ from typing import Any
 from bot.core import outcomes
 from bot.core.desk import Desk, LiveGroup, LiveJob, status_of
 from bot.core.errors import (
-    AuthFailed,
     Cancelled,
-    ContentRejected,
     FairbrushError,
     Fault,
-    InvalidRequest,
-    QuotaExceeded,
-    RateLimited,
     TimedOut,
     Unavailable,
 )
@@ -38,6 +33,7 @@ from bot.core.patience import Tasks, insist
 from bot.core.places import note_places
 from bot.core.ports import CancelOutcome, Clock, Done, JobStatus, Outcome, Store
 from bot.core.request import State
+from bot.core.retries import may_have, pause, worth_retrying
 from bot.core.settings import Settings
 from bot.core.work import CANCEL_GRACE, Work
 
@@ -186,10 +182,7 @@ class Dispatcher:
         job = self._desk.job(entry.job_id)
         if job is None:
             return True  # to be dropped
-        return job.not_before <= self._clock.monotonic() and self._may_have(lane, job)
-
-    def _may_have(self, lane: Lane, job: LiveJob) -> bool:
-        return lane.name not in job.avoid and lane.can_run(job.request)
+        return job.not_before <= self._clock.monotonic() and may_have(lane, job)
 
     def _launch(self, lane: Lane, job: LiveJob, *, resumed: bool) -> None:
         job.backend, job.dispatched = lane.name, True
@@ -276,35 +269,12 @@ class Dispatcher:
         if isinstance(error, Fault) and not isinstance(error, Cancelled):
             lane.failed(error, self._clock.monotonic())
         log.warning("job %s on %s: %s %s", job.job_id, lane.name, error.message, error.detail)
-        if self._worth_retrying(lane, job, error):
+        if worth_retrying(lane, job, error, self.lanes, self._settings.attempts):
             await self._again(job, error)
         else:
             reference = new_reference()
             log.warning("job %s failed for good; ref %s", job.job_id, reference)
             await self._end_running(job, outcomes.failed(error, reference), 0.0)
-
-    def _worth_retrying(self, lane: Lane, job: LiveJob, error: FairbrushError) -> bool:
-        match error:
-            case InvalidRequest() | ContentRejected() | Cancelled():
-                return False
-            case AuthFailed() | QuotaExceeded():
-                return self._elsewhere(lane, job)
-            case RateLimited():
-                return error.accepted is not True
-            case Fault() if error.accepted is None:
-                return False  # sent but unanswered: it may have been made and paid for
-            case Fault():
-                job.failures += 1
-                if not self._elsewhere(lane, job):
-                    job.avoid.clear()
-                return job.failures < self._settings.attempts
-            case _:
-                return False
-
-    def _elsewhere(self, lane: Lane, job: LiveJob) -> bool:
-        """Keep a job from this lane; whether another one can run it."""
-        job.avoid.add(lane.name)
-        return any(self._may_have(other, job) for other in self.lanes)
 
     async def _again(self, job: LiveJob, error: FairbrushError) -> None:
         """Refund it and put it at the head of its user's line."""
@@ -317,7 +287,7 @@ class Dispatcher:
         self._desk.reserve(job.group.requester, 1)
         job.forget_attempt()
         job.state = State.QUEUED
-        job.not_before = self._clock.monotonic() + _pause(job, error)
+        job.not_before = self._clock.monotonic() + pause(job, error)
         self._on_status(status_of(job.group))
         if job.cancelling:  # asked for while the store was written
             await self._leave(job)
@@ -402,7 +372,7 @@ class Dispatcher:
             return
         now = self._clock.monotonic()
         for job in self._desk.waiting_jobs():
-            if job.dispatched or job.cancelling or any(self._may_have(lane, job) for lane in self.lanes):
+            if job.dispatched or job.cancelling or any(may_have(lane, job) for lane in self.lanes):
                 job.unserved_since = None
             elif job.unserved_since is None:
                 job.unserved_since = now
@@ -429,13 +399,6 @@ class Dispatcher:
 def _used(job: LiveJob) -> float:
     """Device-seconds that an unfinished job is charged: its estimate, by its progress."""
     return job.cost * (job.progress.fraction if job.progress else 0.0)
-
-
-def _pause(job: LiveJob, error: FairbrushError) -> float:
-    """Seconds until a job is tried again; at a rate limit the lane rests, and another may take it at once."""
-    if isinstance(error, RateLimited):
-        return 0.0
-    return error.retry_after if error.retry_after is not None else min(30.0, 0.25 * 4.0**job.failures)
 
 
 def new_reference() -> str:

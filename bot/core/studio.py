@@ -9,32 +9,26 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
-from bot.core.codec import request_to_json
-from bot.core.desk import Desk, LiveGroup, live_group, status_of
+from bot.core.desk import Desk, LiveGroup, status_of
 from bot.core.dispatcher import Dispatcher
-from bot.core.errors import Forbidden, InvalidRequest, NotFound, QueueFull, Unavailable
+from bot.core.errors import Forbidden, NotFound, Unavailable
 from bot.core.estimator import Estimator
 from bot.core.gallery import Gallery
 from bot.core.grammar import parse
-from bot.core.lanes import needs
-from bot.core.messages import queue_full
+from bot.core.intake import Intake, Submission, Ticket, input_names
 from bot.core.moderation import Moderation
-from bot.core.options import Options, merge, options_from_json, options_to_json
+from bot.core.options import Options, merge, options_from_json
 from bot.core.outcomes import result_of
-from bot.core.patience import Tasks, insist
-from bot.core.permutations import plain
+from bot.core.patience import Tasks
 from bot.core.ports import (
     Address,
     ApiKey,
     Clock,
     JobStatus,
     Model,
-    Outcome,
     Store,
     StoredGroup,
     StoredJob,
@@ -48,51 +42,11 @@ from bot.core.request import (
     Limits,
     Picture,
     Requester,
-    State,
 )
 from bot.core.resolve import differences, resolve
 from bot.core.settings import Settings
 
-log = logging.getLogger(__name__)
-
-COMMIT_DEADLINE = 1.0  # seconds; a platform's acknowledgement must not wait longer for the disk
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What somebody asks for.
-
-    event_key: the platform's id of the event, unique, so that an event sent twice is one group; text: the
-    words typed, flags in it win over `options`; file_names: of the pictures that came along; literal: no
-    flags, no permutations.
-    """
-
-    requester: Requester
-    event_key: str
-    address: Address
-    text: str = ""
-    options: Options | None = None
-    init_image: bytes | None = None
-    mask_image: bytes | None = None
-    file_names: tuple[str, ...] = ()
-    literal: bool = False
-
-    @property
-    def unique_key(self) -> str:
-        """The event's key, unique over platforms."""
-        return f"{self.requester.platform}:{self.event_key}"
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """What was accepted. differences: from the defaults, for the receipt; repeated: the event was known
-    already and nothing new was queued."""
-
-    group_id: str
-    requests: tuple[ImageRequest, ...]
-    options: Options
-    differences: tuple[str, ...]
-    repeated: bool
+__all__ = ["Shelf", "Studio", "Submission", "Ticket"]
 
 
 class Shelf:
@@ -136,23 +90,30 @@ class Studio:
         self._desk = desk
         self._dispatcher = dispatcher
         self._gallery = gallery
-        self._estimator = estimator
         self._moderation = moderation
-        self._clock = clock
-        self._open_line = open_line
         self._tasks = Tasks()
-        self._undoing: set[str] = set()
+        self._intake = Intake(
+            settings.limits,
+            store,
+            desk,
+            dispatcher.lanes,
+            gallery,
+            estimator,
+            clock,
+            open_line=open_line,
+        )
         self.accepting = True
 
     @property
     def unsettled(self) -> int:
         """Refused requests whose late commits are still being undone."""
-        return len(self._undoing)
+        return self._intake.unsettled
 
     async def aclose(self) -> None:
-        """Take in nothing more; what is being committed has a moment to be acknowledged."""
+        """Take in nothing more."""
         self.accepting = False
-        await self._tasks.aclose(patience=COMMIT_DEADLINE)
+        await self._intake.aclose()
+        await self._tasks.aclose()
 
     # --- what is offered ---
 
@@ -209,41 +170,8 @@ class Studio:
         options = self._options(submission)
         requests = await self._resolve(submission, options)
         await asyncio.to_thread(self._check_words, submission, requests)
-        # From here on it goes its way, whether or not the caller waits for it.
-        return await asyncio.shield(self._tasks.start(self._take(submission, options, requests, acknowledge)))
-
-    async def _take(
-        self,
-        submission: Submission,
-        options: Options,
-        requests: tuple[ImageRequest, ...],
-        acknowledge: Callable[[Ticket], Awaitable[None]] | None,
-    ) -> Ticket:
-        """Commit a request, acknowledge it, line it up."""
-        requester, jobs = submission.requester, len(requests)
-        if not self._desk.knows(submission.unique_key):  # an event sent twice is never refused for itself
-            self._check_room(requester, jobs)
         told = differences(requests[0], self.defaults(requests[0].model))
-        self._desk.reserve(requester, jobs)
-        known: StoredGroup | None = None
-        try:
-            stored = await self._stored(submission, options, requests)
-            known = await self._accept(stored)
-        except BaseException:
-            self._desk.release(requester, jobs)
-            raise
-        ticket = Ticket((known or stored).group_id, requests, options, told, repeated=known is not None)
-        if known is not None:
-            self._desk.release(requester, jobs)
-            await self._gallery.remove(_inputs(stored))
-            return ticket
-        group = live_group(stored, list(requests))
-        self._desk.add(group)
-        try:
-            await self._acknowledge(acknowledge, ticket)
-        finally:
-            self._open_line(stored, group)
-        return ticket
+        return await self._intake.take(submission, options, requests, told, acknowledge)
 
     def _options(self, submission: Submission) -> Options:
         base = submission.options or Options()
@@ -268,89 +196,6 @@ class Studio:
     def _check_words(self, submission: Submission, requests: Sequence[ImageRequest]) -> None:
         for request in requests:
             self._moderation.check_request(request, names=submission.file_names)
-
-    def _check_room(self, requester: Requester, jobs: int) -> None:
-        limits = self.limits
-        for name, most, whose in (
-            (requester.member, limits.waiting_per_user, "your"),
-            (requester.tenant, limits.waiting_per_guild, "this server's"),
-        ):
-            waiting = self._desk.waiting(name)
-            if waiting + jobs > most:
-                raise QueueFull(queue_full(waiting, most, jobs, whose=whose), field="count")
-
-    async def _stored(
-        self, submission: Submission, options: Options, requests: Sequence[ImageRequest]
-    ) -> StoredGroup:
-        group_id = new_group_id()
-        costs = [self._cost(request) for request in requests]
-        names = await self._gallery.keep_inputs(requests[0])  # all prompts of a group start from the same
-        jobs = [
-            StoredJob(
-                f"{group_id}-{index}", group_id, index, request_to_json(request, image_names=names), cost
-            )
-            for index, (request, cost) in enumerate(zip(requests, costs, strict=True))
-        ]
-        return StoredGroup(
-            group_id,
-            submission.unique_key,
-            submission.requester,
-            submission.address,
-            options_to_json(_plain(options) if submission.literal else options),
-            self._clock.now(),
-            jobs=tuple(jobs),
-        )
-
-    def _cost(self, request: ImageRequest) -> float:
-        """Device-seconds by the first backend that can run it."""
-        lanes = self._dispatcher.lanes
-        lane = next((lane for lane in lanes if lane.can_run(request)), None)
-        if lane is None:
-            fields = ", ".join(sorted(needs(request))) or "this model"
-            raise InvalidRequest(f"No backend here can make this: {fields}.", field="model")
-        model = lane.model(request.model)
-        return self._estimator.cost(lane.made_as(request), model.id if model else "", lane.name)
-
-    async def _accept(self, stored: StoredGroup) -> StoredGroup | None:
-        """Commit; refuse where the disk takes too long, and then undo what is committed late."""
-        commit = self._tasks.start(self._store.accept(stored))
-        try:
-            await asyncio.wait({commit}, timeout=COMMIT_DEADLINE)
-            known = commit.result() if commit.done() else None
-            if not commit.done() or (known and known.group_id in self._undoing):
-                raise Unavailable(
-                    "The disk is too slow right now. Send it again in a minute.", retry_after=30.0
-                )
-            return known
-        except BaseException:
-            self._undoing.add(stored.group_id)
-            self._tasks.start(self._undo(commit, stored))
-            raise
-
-    async def _undo(self, commit: asyncio.Future[StoredGroup | None], stored: StoredGroup) -> None:
-        """Refused is as if never asked: the same event may come again."""
-        try:
-            if await commit is None:
-                await insist(lambda: self._forget(stored), self._clock)
-        finally:
-            self._undoing.discard(stored.group_id)
-            await self._gallery.remove(_inputs(stored))
-
-    async def _forget(self, stored: StoredGroup) -> None:
-        outcome, now = Outcome(State.CANCELLED), self._clock.now()
-        for job in stored.jobs:
-            await self._store.finish(job.job_id, attempt=0, outcome=outcome, at=now, tags=())
-        await self._store.forget(stored.group_id)
-
-    async def _acknowledge(
-        self, acknowledge: Callable[[Ticket], Awaitable[None]] | None, ticket: Ticket
-    ) -> None:
-        if acknowledge is None:
-            return
-        try:
-            await acknowledge(ticket)
-        except Exception:  # the group is accepted: preparing its conversation will say so instead
-            log.warning("group %s: its acknowledgement failed", ticket.group_id, exc_info=True)
 
     # --- look ---
 
@@ -436,7 +281,7 @@ class Studio:
 
     async def _read_inputs(self, job: StoredJob) -> tuple[bytes | None, bytes | None]:
         def read() -> list[bytes | None]:
-            names = [job.request.get(key) for key in _PICTURES]
+            names = [job.request.get(key) for key in ("init_image", "mask_image")]
             return [
                 (self._gallery.folder / name).read_bytes() if isinstance(name, str) else None
                 for name in names
@@ -463,17 +308,10 @@ class Studio:
             await self._dispatcher.settled(live)
         names = await self._store.forget(stored.group_id)
         if await self._store.group(stored.group_id) is None:
-            await self._gallery.remove([*names, *_inputs(stored)])
+            await self._gallery.remove([*names, *input_names(stored)])
 
 
-_PICTURES = ("init_image", "mask_image")
 _PRIVATE = frozenset({"dm", "web"})  # guilds that strangers share
-
-
-def _inputs(group: StoredGroup) -> list[str]:
-    """The files of a group's input pictures."""
-    names = {job.request.get(key) for job in group.jobs for key in _PICTURES}
-    return [name for name in names if isinstance(name, str)]
 
 
 def _shared(owner: Requester, by: Requester) -> bool:
@@ -481,15 +319,5 @@ def _shared(owner: Requester, by: Requester) -> bool:
     return owner.tenant == by.tenant and (owner.guild not in _PRIVATE or owner.member == by.member)
 
 
-def _plain(options: Options) -> Options:
-    """A literal prompt so that it stays one when its options are read again."""
-    return dataclasses.replace(options, prompt=plain(options.prompt))
-
-
 def _own(owner: Requester, by: Requester) -> bool:
     return (owner.tenant, owner.member) == (by.tenant, by.member)
-
-
-def new_group_id() -> str:
-    """Eight characters of Crockford's base 32: 40 random bits, easy to read out."""
-    return "".join(secrets.choice("0123456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(8))

@@ -1,0 +1,243 @@
+"""Taking a request in: room in the line, the commit that makes it accepted, the acknowledgement.
+
+What was committed is lined up, whatever happens to whoever asked; what was refused is as if never asked.
+Knows neither words nor models: requests come checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from bot.core.codec import request_to_json
+from bot.core.desk import Desk, LiveGroup, live_group
+from bot.core.errors import InvalidRequest, QueueFull, Unavailable
+from bot.core.estimator import Estimator
+from bot.core.gallery import Gallery
+from bot.core.lanes import Lane, needs
+from bot.core.messages import queue_full
+from bot.core.options import Options, options_to_json
+from bot.core.patience import Tasks, insist
+from bot.core.permutations import plain
+from bot.core.ports import Address, Clock, Outcome, Store, StoredGroup, StoredJob
+from bot.core.request import ImageRequest, Limits, Requester, State
+
+log = logging.getLogger(__name__)
+
+COMMIT_DEADLINE = 1.0  # seconds; a platform's acknowledgement must not wait longer for the disk
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What somebody asks for.
+
+    event_key: the platform's id of the event, unique, so that an event sent twice is one group; text: the
+    words typed, flags in it win over `options`; file_names: of the pictures that came along; literal: no
+    flags, no permutations.
+    """
+
+    requester: Requester
+    event_key: str
+    address: Address
+    text: str = ""
+    options: Options | None = None
+    init_image: bytes | None = None
+    mask_image: bytes | None = None
+    file_names: tuple[str, ...] = ()
+    literal: bool = False
+
+    @property
+    def unique_key(self) -> str:
+        """The event's key, unique over platforms."""
+        return f"{self.requester.platform}:{self.event_key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What was accepted. differences: from the defaults, for the receipt; repeated: the event was known
+    already and nothing new was queued."""
+
+    group_id: str
+    requests: tuple[ImageRequest, ...]
+    options: Options
+    differences: tuple[str, ...]
+    repeated: bool
+
+
+Acknowledge = Callable[[Ticket], Awaitable[None]]
+
+
+class Intake:
+    """The way in. open_line: called with each accepted group, to prepare its conversation."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        store: Store,
+        desk: Desk,
+        lanes: Sequence[Lane],
+        gallery: Gallery,
+        estimator: Estimator,
+        clock: Clock,
+        *,
+        open_line: Callable[[StoredGroup, LiveGroup], None],
+    ) -> None:
+        self._limits = limits
+        self._store = store
+        self._desk = desk
+        self._lanes = lanes
+        self._gallery = gallery
+        self._estimator = estimator
+        self._clock = clock
+        self._open_line = open_line
+        self._tasks = Tasks()
+        self._undoing: set[str] = set()
+
+    @property
+    def unsettled(self) -> int:
+        """Refused requests whose late commits are still being undone."""
+        return len(self._undoing)
+
+    async def aclose(self) -> None:
+        """What is being committed has a moment to be acknowledged."""
+        await self._tasks.aclose(patience=COMMIT_DEADLINE)
+
+    async def take(
+        self,
+        submission: Submission,
+        options: Options,
+        requests: Sequence[ImageRequest],
+        told: Sequence[str],
+        acknowledge: Acknowledge | None,
+    ) -> Ticket:
+        """Commit a request, acknowledge it, line it up; goes on where the caller goes away.
+
+        told: its differences from the defaults. Raises QueueFull, InvalidRequest or Unavailable.
+        """
+        draft = Ticket("", tuple(requests), options, tuple(told), repeated=False)
+        return await asyncio.shield(self._tasks.start(self._take(submission, draft, acknowledge)))
+
+    async def _take(self, submission: Submission, draft: Ticket, acknowledge: Acknowledge | None) -> Ticket:
+        requester, jobs = submission.requester, len(draft.requests)
+        if not self._desk.knows(submission.unique_key):  # an event sent twice is never refused for itself
+            self._check_room(requester, jobs)
+        self._desk.reserve(requester, jobs)
+        known: StoredGroup | None = None
+        try:
+            stored = await self._stored(submission, draft)
+            known = await self._accept(stored)
+        except BaseException:
+            self._desk.release(requester, jobs)
+            raise
+        if known is not None:
+            self._desk.release(requester, jobs)
+            await self._gallery.remove(input_names(stored))
+            return dataclasses.replace(draft, group_id=known.group_id, repeated=True)
+        ticket = dataclasses.replace(draft, group_id=stored.group_id)
+        group = live_group(stored, list(draft.requests))
+        self._desk.add(group)
+        try:
+            await self._acknowledge(acknowledge, ticket)
+        finally:
+            self._open_line(stored, group)
+        return ticket
+
+    def _check_room(self, requester: Requester, jobs: int) -> None:
+        limits = self._limits
+        for name, most, whose in (
+            (requester.member, limits.waiting_per_user, "your"),
+            (requester.tenant, limits.waiting_per_guild, "this server's"),
+        ):
+            waiting = self._desk.waiting(name)
+            if waiting + jobs > most:
+                raise QueueFull(queue_full(waiting, most, jobs, whose=whose), field="count")
+
+    async def _stored(self, submission: Submission, draft: Ticket) -> StoredGroup:
+        group_id, requests, options = new_group_id(), draft.requests, draft.options
+        costs = [self._cost(request) for request in requests]
+        names = await self._gallery.keep_inputs(requests[0])  # all prompts of a group start from the same
+        jobs = [
+            StoredJob(
+                f"{group_id}-{index}", group_id, index, request_to_json(request, image_names=names), cost
+            )
+            for index, (request, cost) in enumerate(zip(requests, costs, strict=True))
+        ]
+        return StoredGroup(
+            group_id,
+            submission.unique_key,
+            submission.requester,
+            submission.address,
+            options_to_json(_plain(options) if submission.literal else options),
+            self._clock.now(),
+            jobs=tuple(jobs),
+        )
+
+    def _cost(self, request: ImageRequest) -> float:
+        """Device-seconds by the first backend that can run it."""
+        lane = next((lane for lane in self._lanes if lane.can_run(request)), None)
+        if lane is None:
+            fields = ", ".join(sorted(needs(request))) or "this model"
+            raise InvalidRequest(f"No backend here can make this: {fields}.", field="model")
+        model = lane.model(request.model)
+        return self._estimator.cost(lane.made_as(request), model.id if model else "", lane.name)
+
+    async def _accept(self, stored: StoredGroup) -> StoredGroup | None:
+        """Commit; refuse where the disk takes too long, and then undo what is committed late."""
+        commit = self._tasks.start(self._store.accept(stored))
+        try:
+            await asyncio.wait({commit}, timeout=COMMIT_DEADLINE)
+            known = commit.result() if commit.done() else None
+            if not commit.done() or (known and known.group_id in self._undoing):
+                raise Unavailable(
+                    "The disk is too slow right now. Send it again in a minute.", retry_after=30.0
+                )
+            return known
+        except BaseException:
+            self._undoing.add(stored.group_id)
+            self._tasks.start(self._undo(commit, stored))
+            raise
+
+    async def _undo(self, commit: asyncio.Future[StoredGroup | None], stored: StoredGroup) -> None:
+        """Refused is as if never asked: the same event may come again."""
+        try:
+            if await commit is None:
+                await insist(lambda: self._forget(stored), self._clock)
+        finally:
+            await self._gallery.remove(input_names(stored))
+            self._undoing.discard(stored.group_id)
+
+    async def _forget(self, stored: StoredGroup) -> None:
+        outcome, now = Outcome(State.CANCELLED), self._clock.now()
+        for job in stored.jobs:
+            await self._store.finish(job.job_id, attempt=0, outcome=outcome, at=now, tags=())
+        await self._store.forget(stored.group_id)
+
+    async def _acknowledge(
+        self, acknowledge: Callable[[Ticket], Awaitable[None]] | None, ticket: Ticket
+    ) -> None:
+        if acknowledge is None:
+            return
+        try:
+            await acknowledge(ticket)
+        except Exception:  # the group is accepted: preparing its conversation will say so instead
+            log.warning("group %s: its acknowledgement failed", ticket.group_id, exc_info=True)
+
+
+def _plain(options: Options) -> Options:
+    """A literal prompt so that it stays one when its options are read again."""
+    return dataclasses.replace(options, prompt=plain(options.prompt))
+
+
+def input_names(group: StoredGroup) -> list[str]:
+    """The files of a group's input pictures."""
+    names = {job.request.get(key) for job in group.jobs for key in ("init_image", "mask_image")}
+    return [name for name in names if isinstance(name, str)]
+
+
+def new_group_id() -> str:
+    """Eight characters of Crockford's base 32: 40 random bits, easy to read out."""
+    return "".join(secrets.choice("0123456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(8))
