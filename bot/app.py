@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 REAL_CLOCK = Clock(now=time.time, monotonic=time.monotonic, sleep=asyncio.sleep)
 RESTART_MOST = 300.0
 ASK_MOST = 5.0  # seconds at start for backends to say what they can do; a later answer counts too
-DELIVER_MOST, CLOSE_MOST = 5.0, 3.0  # seconds of a drain kept for results, and for each thing to close
+DELIVER_MOST, CLOSE_MOST = 4.0, 3.0  # seconds for results to be shown, and for each thing to close
+KEPT = 10.0  # seconds of a drain that are kept for all that comes after the running jobs
 
 
 class App:
@@ -180,7 +181,7 @@ class App:
     async def _wind_down(self, drain: float) -> None:
         """Running jobs get most of the time, and what they made a moment to be shown."""
         self.studio.accepting = False
-        await self._dispatcher.drain(max(0.0, drain - DELIVER_MOST - CLOSE_MOST))
+        await self._dispatcher.drain(max(0.0, drain - KEPT))
         if drain:
             idle = asyncio.ensure_future(self._courier.idle())
             await asyncio.wait({idle}, timeout=DELIVER_MOST)

@@ -493,3 +493,34 @@ async def test_an_ended_group_holds_no_pictures_in_memory(tmp_path: Path) -> Non
         (job,) = home.desk.groups[ticket.group_id].jobs
         assert (job.images, job.preview) == ({}, None)
         await shown(home, "k")
+
+
+async def test_the_time_shown_for_a_running_job_never_lies_in_the_past(tmp_path: Path) -> None:
+    backend = FakeBackend()
+    hold = backend.hold("start")
+    async with house(tmp_path, backends=[backend], job_timeout=10_000.0) as home:
+        ticket = await home.ask("a flat colour", key="k")
+        await home.until(hold.reached.is_set)
+        for _ in range(60):
+            await home.clock.advance(5.0)
+            status = home.studio.status(ticket.group_id)
+            assert status is not None
+            assert status.by is not None
+            assert status.by > home.clock.time
+        hold.release()
+
+
+async def test_a_group_s_time_is_that_of_its_last_job_and_its_place_that_of_its_first(tmp_path: Path) -> None:
+    backend = FakeBackend()
+    hold = backend.hold("start")
+    async with house(tmp_path, backends=[backend]) as home:
+        await home.ask("in the way", user="bob")
+        await home.until(hold.reached.is_set)
+        one = await home.ask("a star", user="cy", key="one")
+        four = await home.ask("a {red, green, blue, white} star", user="dee", key="four")
+        await home.clock.advance(2.0)
+        statuses = [home.studio.status(ticket.group_id) for ticket in (one, four)]
+        first, second = [status.position for status in statuses if status and status.position]
+        assert (first.ahead, second.ahead, second.own_rank, second.own_total) == (0, 1, 1, 4)
+        assert second.high > 2 * first.high
+        hold.release()

@@ -2,7 +2,9 @@
 
 Owns slots, leases, retries, failover, time-outs and cancelling. One task a running job follows the
 backend's events; a ticker renews leases, notices silence and refreshes places. Whatever a backend or a job
-does, the others go on. Knows no platform and no engine; time comes from the clock passed in.
+does, the others go on. A job whose model is not offered any more fails after a minute and says so; while no
+backend offers anything at all, jobs wait for one. Knows no platform and no engine; time comes from the clock
+passed in.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ log = logging.getLogger(__name__)
 TICK = 1.0
 UNSERVED_MOST = 60.0  # seconds that a job waits for its model to be offered again while others are
 AT_ONCE = 100  # groups that are told their places in one turn of the event loop
-STOP_MOST = 5.0  # seconds that tasks have to end once they are told to
+STOP_MOST = 2.0  # seconds that tasks have to end once they are told to
 
 
 @dataclass(frozen=True, slots=True)
