@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from bot.core.errors import Cancelled, FairbrushError, Unavailable
+from bot.core.errors import Cancelled, FairbrushError, InvalidRequest, Unavailable
 from bot.core.ports import (
     CancelOutcome,
     Capabilities,
@@ -210,6 +210,8 @@ class FakeBackend:
         """Take the job; work starts at once, whether or not anybody watches."""
         if self.closed:
             raise Unavailable("The backend is closed.", accepted=False)
+        if request.model not in (None, *(model.id for model in self.models)):
+            raise InvalidRequest(f"There is no model {request.model!r} here.", field="model")
         self.submitted.append((job_id, request))
         await self._stage("submit")
         self._count += 1
