@@ -40,7 +40,9 @@ def plain(pipe: Connection, folder: str, threads: int, size: tuple[int, int], gu
     from diffusers import StableDiffusionPipeline
 
     torch.set_num_threads(threads)
-    model = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, use_safetensors=True)
+    model = StableDiffusionPipeline.from_pretrained(
+        folder, safety_checker=None, use_safetensors=True, dtype=torch.float32
+    )
     model.set_progress_bar_config(disable=True)
 
     def one() -> None:

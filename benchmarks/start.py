@@ -22,7 +22,8 @@ API = "/playground/api"
 PLAIN = """
 import sys, torch
 from diffusers import StableDiffusionPipeline
-pipe = StableDiffusionPipeline.from_pretrained(sys.argv[1], safety_checker=None, use_safetensors=True)
+pipe = StableDiffusionPipeline.from_pretrained(
+    sys.argv[1], safety_checker=None, use_safetensors=True, dtype=torch.float32)
 pipe("a red circle on a blue background", width=128, height=128, num_inference_steps=20, guidance_scale=2.5,
      generator=torch.Generator().manual_seed(7)).images[0].save(sys.argv[2])
 """
@@ -35,7 +36,7 @@ async def plain(folder: Path) -> float:
         *(sys.executable, "-c", PLAIN, str(MODEL), str(folder / "plain.png")),
         stderr=asyncio.subprocess.DEVNULL,
     )
-    await process.wait()
+    assert await process.wait() == 0, "the plain script failed"
     return time.perf_counter() - began
 
 
