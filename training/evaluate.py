@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import torch
+
 from backends.local.sources import embedded_folder
 from bot.core.schedulers import SCHEDULERS
 from training import checker, contact_sheet, landscape_checker, landscapes, scenes
@@ -117,6 +119,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="default: the profile's")
     parser.add_argument("--guidance", type=float, help="on the usual scale; default: the profile's")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="more are slower beside other programs")
     parser.add_argument("--picture", type=Path, help="write twenty captioned pictures here")
     parser.add_argument("--sheet", type=Path, help="write twenty pictures here, and their captions beside it")
     return parser.parse_args()
@@ -138,6 +141,7 @@ def _write_pictures(sampler: Sampler, options: argparse.Namespace, manner: Manne
 def main() -> None:
     """Print the tables and write the pictures that were asked for."""
     options = _arguments()
+    torch.set_num_threads(options.threads)
     sampler = Sampler(options.model)
     profile = sampler.profile
     steps = options.steps or profile.default_steps

@@ -23,7 +23,7 @@ BUCKETS: dict[tuple[int, int], float] = {
     (192, 128): 0.01,
     (128, 192): 0.01,
 }
-SHAPES_ONE, SHAPES_TWO = 0.33, 0.32  # the rest are landscapes
+SHAPES_ONE, SHAPES_TWO = 0.25, 0.25  # the rest are landscapes
 
 
 def draw(random: Random, width: int, height: int) -> AnyScene:
