@@ -179,17 +179,16 @@ def paint_with_weight(scene: Landscape) -> tuple[Image.Image, Image.Image]:
 
 
 def _columns(scene: Landscape, random: Random) -> list[tuple[str, float]]:
-    """What stands where: always in one order. With a random one, a model this small long draws a
-    mixture of house and tree in both places."""
     names = ["house"] * bool(scene.house) + ["tree"] * scene.trees + ["boat"] * bool(scene.boat)
+    random.shuffle(names)
     columns = {1: (0.5,), 2: (0.27, 0.73), 3: (0.19, 0.5, 0.81)}.get(len(names), ())
     return [(n, c + random.uniform(-0.025, 0.025)) for n, c in zip(names, columns, strict=True)]
 
 
 def _gap(easel: _Easel) -> float:
     """A column (share of the width) where sun or moon is not hidden by what stands below."""
-    free = {0: 0.7, 1: 0.78, 2: 0.5, 3: 0.655}
-    return free[len(easel.things)] + easel.random.uniform(-0.03, 0.03)
+    free = {0: (0.3, 0.5, 0.7), 1: (0.22, 0.78), 2: (0.5,), 3: (0.345, 0.655)}
+    return easel.random.choice(free[len(easel.things)]) + easel.random.uniform(-0.03, 0.03)
 
 
 def _sky(time: str, size: tuple[int, int]) -> Image.Image:
