@@ -36,6 +36,7 @@ BAD = [
     ("a cat --ar 16:9 --ar 1:1", "twice"),
     ("a cat --size 2048x2048 --steps 150 --count 10", "2048"),
     ("a cat --scheduler Nonsense", "scheduler"),
+    ("a cat --scheduler UniPC Beta", "UniPC Beta does not work with this model"),
     ("a cat --model no-such-model", "model"),
     ("a cat --style no-such-style", "style"),
     ("a cat --strength 0.5", "strength"),

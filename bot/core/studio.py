@@ -142,6 +142,7 @@ class Studio:
             best.steps,
             best.guidance_scale,
             scheduler=best.scheduler,
+            model=best.id,
             styles=self.settings.styles,
         )
 
