@@ -24,7 +24,14 @@ examples:
   fairbrush recipe out.png                             the command that makes this picture again
   fairbrush doctor                                     what is configured, and whether it works
   fairbrush key create "our web shop"                  a key for everything but the Playground on this machine
+  fairbrush invite                                     the address that adds the bot to a Discord server
+  fairbrush slack-manifest                             what to paste when making the app in Slack
 """
+
+PLATFORM_COMMANDS = {
+    "invite": "print the address that adds the bot to a Discord server",
+    "slack-manifest": "print the manifest of the Slack app",
+}
 
 IMAGINE_EXAMPLES = """\
 options in the prompt text:
@@ -100,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("name", metavar="NAME", help="what it is for, for you to recognise")
     _data_dir(create)
     create.set_defaults(command=_key_create)
+
+    for name, told in PLATFORM_COMMANDS.items():
+        command = commands.add_parser(name, help=told, add_help=False)
+        command.add_argument("arguments", nargs=argparse.REMAINDER)
+        command.set_defaults(command=_platform_command, name=name)
     return parser
 
 
@@ -152,6 +164,19 @@ def _doctor(args: argparse.Namespace) -> int:
     from bot.doctor import doctor
 
     return _async(doctor(_settings(args), as_json=args.json))
+
+
+def _platform_command(args: argparse.Namespace) -> int:
+    """A command that an adapter brings along: main(settings, arguments) -> exit code."""
+    from importlib.metadata import entry_points
+
+    from bot.config import load
+    from bot.core.errors import ConfigurationError
+
+    found = list(entry_points(group="fairbrush.commands", name=args.name))
+    if not found:
+        raise ConfigurationError("Fairbrush is not installed here. Run: pip install -e '.[local]'")
+    return int(found[0].load()(load(), args.arguments))
 
 
 def _key_create(args: argparse.Namespace) -> int:

@@ -20,8 +20,16 @@ from bot.core.request import Limits
 from bot.core.settings import BackendEntry, Secret, Settings
 from bot.core.styles import STYLES
 
-SECRETS = ("DISCORD_TOKEN", "SLACK_BOT_TOKEN")
-"""Tokens by their own names; which of them do something depends on the adapters that are installed."""
+SECRETS = (
+    "DISCORD_TOKEN",
+    "SLACK_BOT_TOKEN",
+    "SLACK_APP_TOKEN",
+    "SLACK_SIGNING_SECRET",
+    "SLACK_CLIENT_ID",
+    "SLACK_CLIENT_SECRET",
+    "FAIRBRUSH_SECRET_KEY",
+)
+"""Read by their own names, each also as NAME_FILE; never printed."""
 
 
 class Environment(BaseSettings):
@@ -36,6 +44,10 @@ class Environment(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8765, ge=0, le=65535)
     public_url: str = ""
+    operators: str = ""
+    discord_api_url: str = ""
+    discord_gateway_url: str = ""
+    slack_api_url: str = ""
     backends: str = "local:"
     styles: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     blocked_words: str = ""
@@ -106,6 +118,16 @@ def _settings(env: Environment, secrets: Mapping[str, Secret]) -> Settings:
         port=env.port,
         public_url=env.public_url.rstrip("/"),
         database_url=env.database_url,
+        operators=frozenset(_members(env.operators)),
+        platform_urls={
+            name: url
+            for name, url in (
+                ("discord", env.discord_api_url),
+                ("discord-gateway", env.discord_gateway_url),
+                ("slack", env.slack_api_url),
+            )
+            if url
+        },
         backends=parse_backends(env.backends),
         limits=Limits(
             max_steps=env.max_steps,
@@ -129,6 +151,18 @@ def _settings(env: Environment, secrets: Mapping[str, Secret]) -> Settings:
         log_level=env.log_level,
         secrets=secrets,
     )
+
+
+def _members(text: str) -> list[str]:
+    """FAIRBRUSH_OPERATORS: a comma list of platform:user. Raises ConfigurationError."""
+    members = [part.strip() for part in text.split(",") if part.strip()]
+    for member in members:
+        platform, colon, user = member.partition(":")
+        if not (platform and colon and user):
+            raise ConfigurationError(
+                f'FAIRBRUSH_OPERATORS: "{member}" is not platform:user, as in discord:80351110224678912'
+            )
+    return members
 
 
 def parse_backends(text: str) -> tuple[BackendEntry, ...]:

@@ -55,7 +55,8 @@ class Settings:
     host, port: where the web server listens (port 0: any free one); lease_seconds: how long a running job
     may go without a sign of life of this program; job_timeout: seconds without any event from a backend
     after which a job is taken from it; attempts: tries of a job before it fails; secrets: tokens by their
-    environment name.
+    environment name; operators: members (platform:user) who may set weights; platform_urls: other addresses
+    of platforms, by adapter ("discord", "discord-gateway", "slack"), where they are not the real ones.
     """
 
     data_dir: Path
@@ -77,6 +78,8 @@ class Settings:
     device: str = ""
     threads: int | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    operators: frozenset[str] = frozenset()
+    platform_urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pictures_dir(self) -> Path:
