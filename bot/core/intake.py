@@ -37,7 +37,8 @@ class Submission:
 
     event_key: the platform's id of the event, unique, so that an event sent twice is one group; text: the
     words typed, flags in it win over `options`; file_names: of the pictures that came along; literal: no
-    flags, no permutations.
+    flags, no permutations; channel: where it was asked, for a guild's rules (a thread's parent; empty where
+    there is none); age_restricted: that channel is for adults alone.
     """
 
     requester: Requester
@@ -49,6 +50,8 @@ class Submission:
     mask_image: bytes | None = None
     file_names: tuple[str, ...] = ()
     literal: bool = False
+    channel: str = ""
+    age_restricted: bool = False
 
     @property
     def unique_key(self) -> str:

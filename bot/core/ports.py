@@ -119,10 +119,16 @@ class ImageReady:
 
 @dataclass(frozen=True, slots=True)
 class ImageRejected:
-    """Picture `index` was made and kept back by the backend's own check; reason: safe to show."""
+    """Picture `index` was made and kept back by the backend's own check; reason: safe to show.
+
+    data, mime, seed: the picture itself, where the backend gives it: a server may want it behind a spoiler.
+    """
 
     index: int
     reason: str
+    data: bytes | None = None
+    mime: str = ""
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ class ImageRequest:
 
     scheduler: an A1111 name ("Euler a") or None for the model's own; model: an id that a backend offers,
     or None for the default; strength: 0 to 1, how much of `init_image` is repainted; mask_image: white is
-    repainted; style: the preset whose words `prompt` already holds, for people to read alone.
+    repainted; style: the preset whose words `prompt` already holds, for people to read alone; upscale:
+    `init_image` is a picture of half the sides, to be made again at this size in a second pass.
     """
 
     prompt: str
@@ -71,6 +72,7 @@ class ImageRequest:
     mask_image: Image | None = None
     strength: float | None = None
     spoiler: bool = False
+    upscale: bool = False
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index` (0-based)."""
@@ -98,7 +100,7 @@ class State(StrEnum):
 class Picture:
     """One finished picture on disk. `name` is its id in links; `recipe` is what reproduces it (JSON).
 
-    withheld: kept back by a content rule; its file must not be shown.
+    withheld: kept back by a content rule; its file must not be shown; spoiler: shown hidden until clicked.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Picture:
     alt_text: str
     recipe: Mapping[str, JSON]
     withheld: bool = False
+    spoiler: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,9 @@ class ImageResult:
 
     state: DONE where at least one picture was made, else WITHHELD, FAILED or CANCELLED.
     message: why there are no pictures, or fewer than asked; safe to show. reference: a short id for the log.
-    device_seconds: summed over the jobs; money: US dollars where a backend charged.
+    device_seconds: summed over the jobs; money: US dollars where a backend charged; vary, upscale: a backend
+    here can make variations, or a second pass at twice the size, of these pictures; remedy: changes to the
+    options that would make a failed request work, and remedy_label what they are for people ("1024×1024").
     """
 
     group_id: str
@@ -136,6 +141,10 @@ class ImageResult:
     device_seconds: float = 0.0
     money: float | None = None
     waited: float = 0.0
+    vary: bool = False
+    upscale: bool = False
+    remedy: Mapping[str, JSON] = field(default_factory=dict)
+    remedy_label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
