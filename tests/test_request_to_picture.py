@@ -351,7 +351,7 @@ async def test_doing_it_again_takes_another_seed_and_keeps_the_rest(tmp_path: Pa
         ticket = await home.ask("a flat colour --seed 7 --steps 3", key="k")
         await home.notebook.delivered("k")
         bob = Requester("notebook", "g1", "bob")
-        again = await home.studio.redo(ticket.group_id, bob, event_key="k2", address={"page": "k2"})
+        again = await home.studio.redo(ticket.group_id, Submission(bob, "k2", {"page": "k2"}))
         result = await home.notebook.delivered("k2")
         assert result.requester == bob
         assert again.requests[0].steps == 3

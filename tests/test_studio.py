@@ -260,7 +260,7 @@ async def test_doing_a_repainting_again_starts_from_the_same_picture(tmp_path: P
     async with house(tmp_path, backends=[backend]) as home:
         ticket = await home.studio.submit(repainting("k"))
         await home.notebook.delivered("k")
-        await home.studio.redo(ticket.group_id, BOB, event_key="k2", address={"page": "k2"})
+        await home.studio.redo(ticket.group_id, Submission(BOB, "k2", {"page": "k2"}))
         assert (await home.notebook.delivered("k2")).state is State.DONE
         pictures = [request.init_image for _, request in backend.submitted]
         assert [picture.data if picture else b"" for picture in pictures] == [flat_png(64, 64, 9)] * 2
@@ -273,10 +273,10 @@ async def test_what_was_deleted_cannot_be_done_again(tmp_path: Path) -> None:
         (picture,) = [name for name in files(tmp_path) if name not in _results(home)]
         (tmp_path / "pictures" / picture).unlink()
         with pytest.raises(NotFound, match="picture"):
-            await home.studio.redo(ticket.group_id, BOB, event_key="k2", address={"page": "k2"})
+            await home.studio.redo(ticket.group_id, Submission(BOB, "k2", {"page": "k2"}))
         await home.studio.delete(ticket.group_id, ANN)
         with pytest.raises(NotFound):
-            await home.studio.redo(ticket.group_id, BOB, event_key="k3", address={"page": "k3"})
+            await home.studio.redo(ticket.group_id, Submission(BOB, "k3", {"page": "k3"}))
 
 
 def _results(home: House) -> set[str]:
@@ -296,7 +296,7 @@ async def test_only_members_of_a_real_guild_do_again_what_others_did(
         ticket = await home.ask("a flat colour", key="k", guild=guild)
         await home.notebook.delivered("k")
         bob = Requester("notebook", guild, "bob")
-        again = home.studio.redo(ticket.group_id, bob, event_key="k2", address={"page": "k2"})
+        again = home.studio.redo(ticket.group_id, Submission(bob, "k2", {"page": "k2"}))
         if shared:
             await again
         else:

@@ -131,12 +131,8 @@ class Handlers:
         """The same with another seed."""
         fields = await read_object(request, MAX_JSON_BYTES)
         group = await visit.studio.show(request.match_info["id"], visit.requester)
-        ticket = await visit.studio.redo(
-            group.group_id,
-            visit.requester,
-            event_key=self._event(fields, visit),
-            address=address_of(visit.requester),
-        )
+        submission = Submission(visit.requester, self._event(fields, visit), address_of(visit.requester))
+        ticket = await visit.studio.redo(group.group_id, submission)
         return json_response(ticket_json(ticket), status=201)
 
     async def delete(self, request: web.Request, visit: Visit) -> web.StreamResponse:

@@ -12,6 +12,7 @@ from bot.core.errors import InvalidRequest
 from bot.core.options import Options
 from bot.core.ranges import number, ranges
 from bot.core.request import Defaults, Image, ImageRequest, Limits
+from bot.core.sizes import check_ratio
 from bot.core.text import clean
 
 _WORDS: Final = {
@@ -19,6 +20,7 @@ _WORDS: Final = {
     "guidance_scale": "guidance",
     "init_image": "attached picture",
     "mask_image": "mask",
+    "upscale": "larger size",
 }
 
 
@@ -46,6 +48,7 @@ def check_params(
         "init_image": draft.init_image is not None,
         "mask_image": draft.mask_image is not None,
         "strength": options.strength is not None,
+        "upscale": draft.upscale,
     }
     for field, wanted in asked.items():
         if params is not None and wanted and field not in params:
@@ -75,6 +78,7 @@ def check_inputs(init: Image | None, mask: Image | None, options: Options, limit
     """Raise InvalidRequest where pictures are missing, too large or do not fit each other."""
     if init is None:
         missing = "strength" if options.strength is not None else "mask_image" if mask else None
+        missing = "upscale" if options.upscale else missing
         if missing:
             word = _WORDS.get(missing, missing)
             raise InvalidRequest(
@@ -85,12 +89,43 @@ def check_inputs(init: Image | None, mask: Image | None, options: Options, limit
     if mask is None:
         return
     _check_image(mask, "mask_image", limits)
+    if options.upscale:
+        raise InvalidRequest("An upscale takes no mask. Leave the mask out.", field="mask_image")
     if (mask.width, mask.height) != (init.width, init.height):
         raise InvalidRequest(
             f"The mask must be as large as the picture, {init.width}×{init.height}, not "
             f"{mask.width}×{mask.height}. Scale it.",
             field="mask_image",
         )
+
+
+def doubled(image: Image, options: Options, limits: Limits) -> tuple[int, int]:
+    """The size of an upscale. Raises InvalidRequest where another was said, or where it is out of range."""
+    width, height = 2 * image.width, 2 * image.height
+    said = (options.width, options.height)
+    if options.aspect is not None or any(
+        a not in (None, b) for a, b in zip(said, (width, height), strict=True)
+    ):
+        raise InvalidRequest(
+            f"An upscale is twice as large as its picture, {width}×{height}. Leave the size out.",
+            field="width",
+        )
+    most, least = limits.max_side, limits.min_side
+    for field, side in (("width", width), ("height", height)):
+        if side > most:
+            raise InvalidRequest(
+                f"Twice the size is {width}×{height}, and a side may have at most {most} pixels. Upscale a "
+                f"picture of at most {most // 2}×{most // 2}.",
+                field=field,
+            )
+        if side < least or side % limits.side_multiple:
+            raise InvalidRequest(
+                f"Twice the size is {width}×{height}, and sides must be multiples of {limits.side_multiple} "
+                f"from {least}. Scale the picture first.",
+                field=field,
+            )
+    check_ratio(width, height, limits, field="upscale")
+    return width, height
 
 
 def _check_image(image: Image, field: str, limits: Limits) -> None:
@@ -108,6 +143,9 @@ def _check_image(image: Image, field: str, limits: Limits) -> None:
 def check_work(request: ImageRequest, limits: Limits, prompts: int) -> None:
     """Raise InvalidRequest where a group of `prompts` such requests is more than may be asked for at once."""
     pixels = request.width * request.height
+    if request.upscale:
+        _check_upscale(request, limits, prompts)
+        return
     work = pixels * request.steps * request.count * prompts
     if work <= limits.max_work:
         return
@@ -122,3 +160,16 @@ def check_work(request: ImageRequest, limits: Limits, prompts: int) -> None:
         f"over the limit of {limits.max_work:,} for one request. Try {' or '.join(fits)}.",
         field="steps",
     )
+
+
+def _check_upscale(request: ImageRequest, limits: Limits, prompts: int) -> None:
+    """An upscale makes `strength` of its steps alone, and nobody typed its size."""
+    steps = max(1, int(request.steps * (request.strength or 1.0)))
+    work = request.width * request.height * steps * request.count * prompts
+    if work > limits.max_work:
+        raise InvalidRequest(
+            f"Twice the size, {request.width}×{request.height} pixels × {steps} steps = {work:,}, is over "
+            f"the limit of {limits.max_work:,} for one request. Upscale a smaller picture, or one with fewer "
+            "steps.",
+            field="steps",
+        )

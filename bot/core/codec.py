@@ -68,6 +68,8 @@ def request_from_json(data: Mapping[str, JSON], *, load: Callable[[str], Image])
         mask_image=mask_image,
         strength=said.strength,
         spoiler=said.spoiler,
+        upscale=said.upscale,
+        source=said.source,
     )
 
 

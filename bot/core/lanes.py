@@ -78,10 +78,11 @@ class Lane:
         return next((model for model in models if model.id == name), None)
 
     def made_as(self, request: ImageRequest) -> ImageRequest:
-        """The request at the size that is really made: a model works at its native area and enlarges."""
+        """The request at the size that is really made: a model works at its native area and enlarges, but for
+        an upscale, which is a pass at its full size."""
         model = self.model(request.model)
         native = model.native_pixels if model else None
-        if native is None:
+        if native is None or request.upscale:
             return request
         scale = math.sqrt(native / (request.width * request.height))
         return replace(request, width=round(request.width * scale), height=round(request.height * scale))
@@ -110,12 +111,18 @@ _OPTIONAL: Mapping[str, object] = {
     "scheduler": None,
     "init_image": None,
     "mask_image": None,
+    "upscale": False,
 }
 
 
 def needs(request: ImageRequest) -> frozenset[str]:
     """The optional fields that a request uses, which a backend must honour."""
     return frozenset(name for name, unset in _OPTIONAL.items() if getattr(request, name) != unset)
+
+
+def offered(lanes: Sequence[Lane], model: str | None, params: frozenset[str]) -> bool:
+    """Whether one lane has the model and honours all these fields for it."""
+    return any(lane.model(model) is not None and params <= lane.capabilities.params for lane in lanes)
 
 
 def serving(lanes: Sequence[Lane]) -> float:

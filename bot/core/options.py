@@ -6,11 +6,15 @@ It knows no limits and no defaults; resolve.py turns options into requests.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Final
 
 from bot.core.errors import InvalidRequest
 from bot.core.request import JSON
+
+_SOURCE: Final = re.compile(r"[0-9A-Z]{8}(?: #[0-9]{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,8 @@ class Options:
     """What was said; None is "not said". Any number may be out of range still.
 
     prompt: may hold `{a, b}` permutations, with \\{ and \\} for braces; aspect: width and height of a ratio;
-    scheduler, model, style: as typed, not yet looked up.
+    scheduler, model, style: as typed, not yet looked up; upscale: the picture that came along is to be made
+    again at twice its sides; source: the result that it comes from ("7K2QABCD", "7K2QABCD #2").
     """
 
     prompt: str = ""
@@ -35,6 +40,8 @@ class Options:
     style: str | None = None
     strength: float | None = None
     spoiler: bool = False
+    upscale: bool = False
+    source: str = ""
 
     def said(self) -> frozenset[str]:
         """The names of the fields that were said."""
@@ -84,6 +91,8 @@ def options_from_json(data: Mapping[str, JSON]) -> Options:
         style=_text(data, "style"),
         strength=_real(data, "strength"),
         spoiler=_flag(data, "spoiler"),
+        upscale=_flag(data, "upscale"),
+        source=_source(data),
     )
 
 
@@ -127,6 +136,13 @@ def _pair(data: Mapping[str, JSON], name: str) -> tuple[int, int] | None:
         if type(first) is int and type(second) is int:
             return first, second
     raise _wrong(name, "two whole numbers, such as [16, 9]")
+
+
+def _source(data: Mapping[str, JSON]) -> str:
+    value = _text(data, "source") or ""
+    if value and not _SOURCE.fullmatch(value):  # it is shown to others
+        raise _wrong("source", "a result's id, such as 7K2QABCD")
+    return value
 
 
 def _flag(data: Mapping[str, JSON], name: str) -> bool:

@@ -54,7 +54,8 @@ class ImageRequest:
     scheduler: an A1111 name ("Euler a") or None for the model's own; model: an id that a backend offers,
     or None for the default; strength: 0 to 1, how much of `init_image` is repainted; mask_image: white is
     repainted; style: the preset whose words `prompt` already holds, for people to read alone; upscale:
-    `init_image` is a picture of half the sides, to be made again at this size in a second pass.
+    `init_image` is a picture of half the sides, to be made again at this size in a second pass; source: the
+    result that `init_image` comes from ("7K2QABCD", "7K2QABCD #2"), for people to read alone.
     """
 
     prompt: str
@@ -73,6 +74,7 @@ class ImageRequest:
     strength: float | None = None
     spoiler: bool = False
     upscale: bool = False
+    source: str = ""
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index` (0-based)."""

@@ -10,7 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from bot.core.checks import check_inputs, check_numbers, check_params, check_work, checked_text
+from bot.core.checks import (
+    check_inputs,
+    check_numbers,
+    check_params,
+    check_work,
+    checked_text,
+    doubled,
+)
 from bot.core.errors import InvalidRequest
 from bot.core.names import find_model, find_style, pick_scheduler
 from bot.core.options import Options
@@ -22,6 +29,8 @@ from bot.core.sizes import check_ratio, nearest_size, ratio_name
 from bot.core.text import clip
 
 DEFAULT_STRENGTH: Final = 0.6
+VARY_STRENGTH: Final = 0.55
+UPSCALE_STRENGTH: Final = 0.35
 
 _LIMITS: Final = Limits()
 N = TypeVar("N", int, float)
@@ -86,9 +95,15 @@ def _draft(
         scheduler=pick_scheduler(options.scheduler, model, default=defaults.scheduler),
         model=defaults.model,
         style=None if options.style is None else find_style(options.style, defaults.styles),
-        strength=_or(options.strength, DEFAULT_STRENGTH) if has_picture else None,
+        strength=_or(options.strength, _usual_strength(options)) if has_picture else None,
         spoiler=options.spoiler,
+        upscale=options.upscale,
+        source=options.source if has_picture else "",
     )
+
+
+def _usual_strength(of: Options | ImageRequest) -> float:
+    return UPSCALE_STRENGTH if of.upscale else VARY_STRENGTH if of.source else DEFAULT_STRENGTH
 
 
 def _without_unheeded(draft: ImageRequest, params: frozenset[str] | None) -> ImageRequest:
@@ -120,6 +135,8 @@ def as_options(request: ImageRequest) -> Options:
         model=request.model,
         strength=request.strength,
         spoiler=request.spoiler,
+        upscale=request.upscale,
+        source=request.source,
     )
 
 
@@ -127,8 +144,9 @@ def differences(request: ImageRequest, defaults: Defaults, limits: Limits = _LIM
     """What a receipt says: how a request differs from the defaults ("16:9", "40 steps"), nothing else."""
     area = defaults.width * defaults.height
     same_size = (request.width, request.height) == (defaults.width, defaults.height)
-    negative = clip(request.negative_prompt, 40)
+    negative, remade = clip(request.negative_prompt, 40), _remade(request)
     found = (
+        remade,
         not same_size and ratio_name(request.width, request.height, area, limits),
         request.steps != defaults.steps and f"{request.steps} {'step' if request.steps == 1 else 'steps'}",
         request.guidance_scale != defaults.guidance_scale and f"guidance {number(request.guidance_scale)}",
@@ -137,9 +155,20 @@ def differences(request: ImageRequest, defaults: Defaults, limits: Limits = _LIM
         request.model != defaults.model and request.model,
         request.style,
         negative and f"no {negative}",
-        request.init_image and f"from a picture, strength {number(request.strength or DEFAULT_STRENGTH)}",
+        request.init_image
+        and not remade
+        and f"from a picture, strength {number(request.strength or DEFAULT_STRENGTH)}",
     )
     return tuple(part for part in found if isinstance(part, str) and part)
+
+
+def _remade(request: ImageRequest) -> str:
+    """ "upscale of 7K2QABCD", "variation of 7K2QABCD #2"; nothing for what comes from no result."""
+    strength = request.strength or _usual_strength(request)
+    said = "" if strength == _usual_strength(request) else f", strength {number(strength)}"
+    if request.upscale:
+        return f"upscale of {request.source or 'a picture'}{said}"
+    return f"variation of {request.source}{said}" if request.source else ""
 
 
 def _defaults(defaults: Defaults, model: Model | None) -> Defaults:
@@ -184,7 +213,10 @@ def _prompts(options: Options, defaults: Defaults, limits: Limits, *, literal: b
 def _size(
     draft: ImageRequest, options: Options, defaults: Defaults, limits: Limits, prompts: int
 ) -> tuple[int, int]:
-    """Width and height: what was said, else the ratio, else the picture's own, else the default."""
+    """Width and height: what was said, else the ratio, else the picture's own, else the default. An upscale's
+    are twice the picture's."""
+    if options.upscale and draft.init_image is not None:
+        return doubled(draft.init_image, options, limits)
     if options.aspect is not None:
         return _size_of_ratio(options.aspect, options, defaults, limits)
     if draft.init_image is not None and options.width is None and options.height is None:

@@ -7,10 +7,9 @@ lost. Knows no platform; addresses and event keys are the adapter's own business
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from bot.core.desk import Desk, LiveGroup, status_of
 from bot.core.dispatcher import Dispatcher
@@ -18,21 +17,21 @@ from bot.core.errors import Forbidden, NotFound, Unavailable
 from bot.core.estimator import Estimator
 from bot.core.gallery import Gallery
 from bot.core.grammar import parse
-from bot.core.intake import Intake, Submission, Ticket, input_names
+from bot.core.intake import Acknowledge, Intake, Submission, Ticket
+from bot.core.links import Links, link_base
 from bot.core.moderation import Moderation
-from bot.core.options import Options, merge, options_from_json
+from bot.core.options import Options, merge
 from bot.core.outcomes import result_of
-from bot.core.patience import Tasks
+from bot.core.pictures import Found, read_recipe
 from bot.core.ports import (
-    Address,
     ApiKey,
     Clock,
     JobStatus,
     Model,
     Store,
     StoredGroup,
-    StoredJob,
 )
+from bot.core.remakes import Remakes, own
 from bot.core.request import (
     JSON,
     MAX_SEED,
@@ -91,7 +90,6 @@ class Studio:
         self._dispatcher = dispatcher
         self._gallery = gallery
         self._moderation = moderation
-        self._tasks = Tasks()
         self._intake = Intake(
             settings.limits,
             store,
@@ -101,6 +99,16 @@ class Studio:
             estimator,
             clock,
             open_line=open_line,
+        )
+        self._links = Links(settings.secret("FAIRBRUSH_SECRET_KEY"), link_base(settings), clock.now)
+        self._remakes = Remakes(
+            store,
+            desk,
+            dispatcher,
+            gallery,
+            submit=lambda submission, acknowledge: self.submit(submission, acknowledge=acknowledge),
+            params=self.params,
+            limits=self._limits_for,
         )
         self.accepting = True
 
@@ -113,7 +121,7 @@ class Studio:
         """Take in nothing more."""
         self.accepting = False
         await self._intake.aclose()
-        await self._tasks.aclose()
+        await self._remakes.aclose()
 
     # --- what is offered ---
 
@@ -121,6 +129,9 @@ class Studio:
     def limits(self) -> Limits:
         """The ranges of a request."""
         return self.settings.limits
+
+    async def _limits_for(self, submission: Submission) -> Limits:
+        return self.limits
 
     def models(self) -> tuple[Model, ...]:
         """The models offered now, the default first."""
@@ -157,9 +168,7 @@ class Studio:
 
     # --- submit ---
 
-    async def submit(
-        self, submission: Submission, *, acknowledge: Callable[[Ticket], Awaitable[None]] | None = None
-    ) -> Ticket:
+    async def submit(self, submission: Submission, *, acknowledge: Acknowledge | None = None) -> Ticket:
         """Check, commit and line up a request.
 
         acknowledge: called once it is committed and before its conversation is prepared, for platforms whose
@@ -212,7 +221,7 @@ class Studio:
     async def show(self, group_id: str, by: Requester) -> StoredGroup:
         """A group of the requester's own guild and user. Raises NotFound."""
         group = await self._store.group(group_id)
-        if group is None or not _own(group.requester, by):
+        if group is None or not own(group.requester, by):
             raise NotFound(f"There is no job {group_id[:16]} of yours here.")
         return group
 
@@ -232,7 +241,7 @@ class Studio:
     async def picture(self, name: str, by: Requester) -> Picture:
         """A picture of the requester's own. Raises NotFound, also for one that is withheld."""
         found = await self._store.picture(name)
-        if found is None or not _own(found[0].requester, by) or found[1].withheld:
+        if found is None or not own(found[0].requester, by) or found[1].withheld:
             raise NotFound("There is no such picture of yours here.")
         return self._gallery.picture(found[1])
 
@@ -260,65 +269,68 @@ class Studio:
         """Cancel every unfinished job of a group, all at once."""
         await asyncio.gather(*(self._dispatcher.cancel(job, message=message) for job in group.jobs))
 
+    def link(self, picture: Picture) -> str | None:
+        """A picture's address for a week, for anybody who is given it; None where others cannot reach us."""
+        return None if picture.withheld else self._links.link(picture.name)
+
+    async def linked(self, name: str, expires: str, signature: str) -> Picture:
+        """The picture that a link shows. Raises Forbidden where it is forged or over, NotFound where it is
+        gone or withheld."""
+        if not self._links.holds(name, expires, signature):
+            raise Forbidden("This link is over, or not one of ours. Ask for a new one.")
+        found = await self._store.picture(name)
+        if found is None or found[1].withheld:
+            raise NotFound("This picture was deleted.")
+        return self._gallery.picture(found[1])
+
+    async def read_recipe(self, data: bytes) -> Found:
+        """The recipe in a picture file. Raises NotFound where there is none, InvalidRequest where it is no
+        picture."""
+        found = await asyncio.to_thread(read_recipe, data)
+        if found is None:
+            raise NotFound(
+                "There is no recipe in this picture. Send the file as it was made: screenshots and previews "
+                "lose it."
+            )
+        return found
+
+    # --- make again: the submission's requester is whoever pressed, its text is empty ---
+
     async def redo(
-        self,
-        group_id: str,
-        by: Requester,
-        *,
-        event_key: str,
-        address: Address,
-        changes: Options | None = None,
+        self, group_id: str, submission: Submission, *, acknowledge: Acknowledge | None = None
     ) -> Ticket:
-        """The same again for `by`, with another seed unless `changes` names one."""
-        stored = await self._store.group(group_id)
-        if stored is None or not _shared(stored.requester, by):
-            raise NotFound(f"There is no job {group_id[:16]} here.")
-        before = dataclasses.replace(options_from_json(stored.options), seed=None)
-        options = merge(before, changes) if changes else before
-        init_image, mask_image = await self._read_inputs(stored.jobs[0])
-        return await self.submit(
-            Submission(by, event_key, address, options=options, init_image=init_image, mask_image=mask_image)
-        )
+        """Again: the same with another seed. submission.options: changes to it, or None.
 
-    async def _read_inputs(self, job: StoredJob) -> tuple[bytes | None, bytes | None]:
-        def read() -> list[bytes | None]:
-            names = [job.request.get(key) for key in ("init_image", "mask_image")]
-            return [
-                (self._gallery.folder / name).read_bytes() if isinstance(name, str) else None
-                for name in names
-            ]
-
-        try:
-            init_image, mask_image = await asyncio.to_thread(read)
-        except OSError:
-            raise NotFound("The picture that it started from is gone.") from None
-        return init_image, mask_image
-
-    async def delete(self, group_id: str, by: Requester) -> None:
-        """Forget a group of one's own with its pictures; an unfinished one is cancelled first.
-
-        Goes on where the caller goes away. Raises NotFound.
+        This and the next three are for any member of the guild, and raise NotFound or as submit() does.
         """
-        stored = await self.show(group_id, by)
-        await asyncio.shield(self._tasks.start(self._delete(stored)))
+        return await self._remakes.redo(group_id, submission, acknowledge)
 
-    async def _delete(self, stored: StoredGroup) -> None:
-        live = self._desk.groups.get(stored.group_id)
-        if live is not None:
-            await self.cancel_group(live, "Deleted.")
-            await self._dispatcher.settled(live)
-        names = await self._store.forget(stored.group_id)
-        if await self._store.group(stored.group_id) is None:
-            await self._gallery.remove([*names, *input_names(stored)])
+    async def vary(
+        self, group_id: str, index: int, submission: Submission, *, acknowledge: Acknowledge | None = None
+    ) -> Ticket:
+        """Variations of a result's picture `index` (0-based, as shown): image to image with a new seed."""
+        return await self._remakes.vary(group_id, index, submission, acknowledge)
 
+    async def upscale(
+        self, group_id: str, index: int, submission: Submission, *, acknowledge: Acknowledge | None = None
+    ) -> Ticket:
+        """A second pass over a result's picture `index` (0-based, as shown), at twice its size."""
+        return await self._remakes.upscale(group_id, index, submission, acknowledge)
 
-_PRIVATE = frozenset({"dm", "web"})  # guilds that strangers share
+    async def remake(
+        self, group_id: str, submission: Submission, *, acknowledge: Acknowledge | None = None
+    ) -> Ticket:
+        """Remix: submission.options instead of all that was asked; the input picture is kept."""
+        return await self._remakes.remake(group_id, submission, acknowledge)
 
+    async def options_of(self, group_id: str, by: Requester, *, index: int | None = None) -> Options:
+        """What was asked, for Remix; with `index`, what makes that picture alone. Raises NotFound."""
+        return await self._remakes.options_of(group_id, by, index)
 
-def _shared(owner: Requester, by: Requester) -> bool:
-    """Whether `by` sees what `owner` does: the members of one guild do."""
-    return owner.tenant == by.tenant and (owner.guild not in _PRIVATE or owner.member == by.member)
+    async def delete(self, group_id: str, by: Requester, *, moderator: bool = False) -> None:
+        """Forget a group with its pictures; an unfinished one is cancelled first.
 
-
-def _own(owner: Requester, by: Requester) -> bool:
-    return (owner.tenant, owner.member) == (by.tenant, by.member)
+        moderator: `by` may delete what others of the guild made. Goes on where the caller goes away.
+        Raises NotFound, or Forbidden where it is somebody else's.
+        """
+        await self._remakes.delete(group_id, by, moderator=moderator)

@@ -48,6 +48,7 @@ PARAMS = frozenset(
         "init_image",
         "mask_image",
         "strength",
+        "upscale",
     }
 )
 FAKE_MODEL = Model(

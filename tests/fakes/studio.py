@@ -20,8 +20,10 @@ from typing import cast
 from bot.core.codec import request_to_json
 from bot.core.errors import Forbidden, NotFound, Refusal
 from bot.core.grammar import parse
+from bot.core.intake import Acknowledge
 from bot.core.options import Options, merge, options_from_json, options_to_json
-from bot.core.ports import Adapter, Address, ApiKey, JobStatus, Model, StoredGroup, StoredJob
+from bot.core.pictures import Found, check_image, read_recipe
+from bot.core.ports import Adapter, ApiKey, JobStatus, Model, StoredGroup, StoredJob
 from bot.core.recipe import make_recipe
 from bot.core.request import JSON, Defaults, ImageResult, Limits, Picture, Requester, State
 from bot.core.resolve import differences, resolve
@@ -151,7 +153,7 @@ class FakeStudio:
         """The API key with this text."""
         return self.keys.get(text)
 
-    async def submit(self, submission: Submission) -> Ticket:
+    async def submit(self, submission: Submission, *, acknowledge: Acknowledge | None = None) -> Ticket:
         """Take a request; the same event twice is one."""
         self.submissions.append(submission)
         if self.refuse is not None:
@@ -163,6 +165,7 @@ class FakeStudio:
         options = submission.options or Options()
         if submission.text:
             options = merge(options, parse(submission.text))
+        image = check_image(submission.init_image, limits=self.limits) if submission.init_image else None
         requests = resolve(
             options,
             defaults=self.defaults(options.model),
@@ -170,14 +173,17 @@ class FakeStudio:
             models=self._models,
             seed=lambda: 1000 + len(self._groups),
             params=PARAMS,
+            init_image=image,
+            literal=submission.literal,
         )
         group_id = f"G{len(self._groups) + 1:07}"
         ticket = Ticket(
             group_id, requests, options, tuple(differences(requests[0], self.defaults())), repeated=False
         )
         self._tickets[group_id] = ticket
+        names = ("input.png" if image else None, None)
         jobs = tuple(
-            StoredJob(f"{group_id}-{i}", group_id, i, request_to_json(request), 1.0)
+            StoredJob(f"{group_id}-{i}", group_id, i, request_to_json(request, image_names=names), 1.0)
             for i, request in enumerate(requests)
         )
         self._groups[group_id] = StoredGroup(
@@ -192,6 +198,8 @@ class FakeStudio:
         )
         total = sum(request.count for request in requests)
         self._statuses[group_id] = JobStatus(group_id, requests[0].prompt, State.ACCEPTED, total=total)
+        if acknowledge is not None:
+            await acknowledge(ticket)
         return ticket
 
     async def cancel(self, group_id: str, by: Requester) -> JobStatus:
@@ -235,23 +243,73 @@ class FakeStudio:
         return older[:limit]
 
     async def redo(
-        self,
-        group_id: str,
-        by: Requester,
-        *,
-        event_key: str,
-        address: Address,
-        changes: Options | None = None,
+        self, group_id: str, submission: Submission, *, acknowledge: Acknowledge | None = None
     ) -> Ticket:
         """The same again with another seed."""
-        options = replace(options_from_json(self._groups[group_id].options), seed=None)
-        return await self.submit(
-            Submission(by, event_key, address, options=merge(options, changes or Options()))
-        )
+        before = replace(options_from_json(self._groups[group_id].options), seed=None)
+        options = merge(before, submission.options or Options())
+        return await self.submit(replace(submission, options=options), acknowledge=acknowledge)
 
-    async def delete(self, group_id: str, by: Requester) -> None:
+    async def remake(
+        self, group_id: str, submission: Submission, *, acknowledge: Acknowledge | None = None
+    ) -> Ticket:
+        """With other options."""
+        return await self.submit(submission, acknowledge=acknowledge)
+
+    async def vary(
+        self, group_id: str, index: int, submission: Submission, *, acknowledge: Acknowledge | None = None
+    ) -> Ticket:
+        """From one picture of a result."""
+        options = replace(await self.options_of(group_id, submission.requester, index=index), seed=None)
+        return await self._from_picture(group_id, index, options, submission, acknowledge)
+
+    async def upscale(
+        self, group_id: str, index: int, submission: Submission, *, acknowledge: Acknowledge | None = None
+    ) -> Ticket:
+        """One picture of a result at twice its size."""
+        options = await self.options_of(group_id, submission.requester, index=index)
+        options = replace(options, width=None, height=None, upscale=True)
+        return await self._from_picture(group_id, index, options, submission, acknowledge)
+
+    async def _from_picture(
+        self,
+        group_id: str,
+        index: int,
+        options: Options,
+        submission: Submission,
+        acknowledge: Acknowledge | None,
+    ) -> Ticket:
+        data = self._results[group_id].pictures[index].path.read_bytes()
+        options = replace(options, source=f"{group_id} #{index + 1}", strength=None)
+        made = replace(submission, options=options, init_image=data)
+        return await self.submit(made, acknowledge=acknowledge)
+
+    async def options_of(self, group_id: str, by: Requester, *, index: int | None = None) -> Options:
+        """What was asked; with `index`, that picture's seed."""
+        options = options_from_json(self._groups[group_id].options)
+        if index is None:
+            return options
+        pictures = self._results[group_id].pictures
+        if not 0 <= index < len(pictures):
+            raise NotFound(f"The job {group_id[:16]} has no picture {index + 1}.")
+        return replace(options, seed=pictures[index].seed, count=1)
+
+    async def read_recipe(self, data: bytes) -> Found:
+        """The recipe in a file."""
+        found = read_recipe(data)
+        if found is None:
+            raise NotFound("There is no recipe in this picture.")
+        return found
+
+    def link(self, picture: Picture) -> str | None:
+        """A made-up address where the settings name a public one."""
+        base = self.settings.public_url
+        return f"{base}/pictures/{picture.name}?expires=1&signature=fake" if base else None
+
+    async def delete(self, group_id: str, by: Requester, *, moderator: bool = False) -> None:
         """Forget a group of one's own."""
-        await self.show(group_id, by)
+        if not moderator:
+            await self.show(group_id, by)
         for known in (self._groups, self._statuses, self._results):
             cast("dict[str, object]", known).pop(group_id, None)
 

@@ -1,0 +1,65 @@
+"""Links to pictures for whoever holds one: signed, so that nobody makes up his own, and good for a week.
+
+A platform that cannot take a file shows its link instead. Knows neither web server nor store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlencode
+
+from bot.core.settings import Secret, Settings
+
+LASTING: Final = 7 * 24 * 3600  # seconds that a link is good for
+_PURPOSE: Final = b"fairbrush picture link"  # one key serves several purposes; none can stand in for another
+_EXPIRES: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+class Links:
+    """key: the program's secret; base: the program's address for others ("https://bot.example"), "" where it
+    has none; now: Unix seconds."""
+
+    def __init__(self, key: Secret, base: str, now: Callable[[], float]) -> None:
+        self._key = hmac.digest(key.reveal().encode(), _PURPOSE, "sha256") if key else b""
+        self._base = base
+        self._now = now
+
+    def link(self, name: str) -> str | None:
+        """The address of a picture file; None where there is no key or nobody outside could open it."""
+        if not self._base or not self._key:
+            return None
+        expires = str(int(self._now()) + LASTING)
+        query = urlencode({"expires": expires, "signature": self._signature(name, expires)})
+        return f"{self._base}/pictures/{name}?{query}"
+
+    def holds(self, name: str, expires: str, signature: str) -> bool:
+        """Whether a link is ours and not yet over; takes as long whatever is wrong with the signature."""
+        if not self._key or not _EXPIRES.fullmatch(expires):
+            return False
+        ours = self._signature(name, expires)
+        same = hmac.compare_digest(ours.encode(), signature.encode("utf-8", "replace"))
+        return same and self._now() <= int(expires)
+
+    def _signature(self, name: str, expires: str) -> str:
+        return hmac.new(
+            self._key, f"{name}\n{expires}".encode("utf-8", "replace"), hashlib.sha256
+        ).hexdigest()
+
+
+def link_base(settings: Settings) -> str:
+    """FAIRBRUSH_PUBLIC_URL, else the address listened on where others can reach it, else ""."""
+    if settings.public_url:
+        return settings.public_url
+    host, port = settings.host, settings.port
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "" if host in ("", "localhost") or not port else f"http://{host}:{port}"
+    if address.is_loopback or address.is_unspecified or not port:
+        return ""
+    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"
