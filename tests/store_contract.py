@@ -245,6 +245,7 @@ class StoreContract(RecordsContract):
             money=0.002,
             model="sd-turbo",
             notes=("Made at 512x512.", "Enlarged."),
+            field="size",
         )
         await queue(store, a_group())
         await begin(store, "g-0")
@@ -252,7 +253,12 @@ class StoreContract(RecordsContract):
         assert await store.finish("g-0", attempt=0, outcome=outcome, at=130.0, tags=TAGS)
         job = await the_job(store, "g-0")
         assert job.pictures == (a_picture("a.png", 0), a_picture("b.png", 1, withheld=True))
-        assert (job.state, job.message, job.reference) == (State.DONE, outcome.message, "ab12")
+        assert (job.state, job.message, job.reference, job.field) == (
+            State.DONE,
+            outcome.message,
+            "ab12",
+            "size",
+        )
         assert (job.device_seconds, job.money, job.model, job.notes) == (
             3.5,
             0.002,

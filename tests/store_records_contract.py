@@ -62,6 +62,19 @@ class RecordsContract:
         assert await store.picture("B.png") is None
         assert await store.picture("") is None
 
+    async def test_all_files_that_rows_name_are_known(self, store: Store) -> None:
+        group = a_group("g", jobs=2)
+        request = {**group.jobs[0].request, "init_image": "from.png", "mask_image": "mask.png"}
+        jobs = tuple(replace(job, request=request) for job in group.jobs)
+        await queue(store, replace(group, jobs=jobs))
+        await queue(store, a_group("h"))
+        await end(store, "g-0", done("a.png"))
+        await end(store, "h-0", done("b.png"))
+        assert await store.file_names() == {"from.png", "mask.png", "a.png", "b.png"}
+        await end(store, "g-1", done())
+        await store.forget("g")
+        assert await store.file_names() == {"b.png"}
+
     async def test_forgetting_deletes_an_ended_group_and_names_its_files(self, store: Store) -> None:
         await queue(store, a_group("g", jobs=2))
         await queue(store, a_group("h"))

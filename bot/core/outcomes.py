@@ -43,7 +43,7 @@ def failed(error: FairbrushError, reference: str) -> Outcome:
             state = State.CANCELLED
         case _:
             state = State.FAILED
-    return Outcome(state, message=error.message, reference=reference)
+    return Outcome(state, message=error.message, reference=reference, field=error.field or "")
 
 
 def cancelled(job: LiveJob) -> Outcome:

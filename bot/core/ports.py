@@ -2,7 +2,7 @@
 
 Everything is called on one event loop. Implementations move blocking work to threads or processes of
 their own. Only frozen, plain values cross; pictures cross as encoded bytes, never as links or objects of
-a library.
+a library. What the store keeps is in records.py, and all its names are here too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from bot.core.records import Address as Address
+from bot.core.records import ApiKey as ApiKey
+from bot.core.records import Delivery as Delivery
+from bot.core.records import Outcome as Outcome
+from bot.core.records import RemoteRef as RemoteRef
+from bot.core.records import ShareTag as ShareTag
+from bot.core.records import StoredGroup as StoredGroup
+from bot.core.records import StoredJob as StoredJob
+from bot.core.records import StoredPicture as StoredPicture
 from bot.core.request import JSON, ImageRequest, ImageResult, Requester, State
 
 if TYPE_CHECKING:
     from bot.core.studio import Studio
-
-Address: TypeAlias = Mapping[str, JSON]
-"""How an adapter finds a conversation again after a restart: plain JSON, no secrets beyond reply handles."""
-
 
 # --- backends ---------------------------------------------------------------------------------------------
 
@@ -70,14 +75,6 @@ class Capabilities:
     resumable: bool = False
     checks_content: bool = False
     speed: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteRef:
-    """How to find a submitted job again: plain JSON without secrets, stored before anything else is done."""
-
-    backend: str
-    data: Mapping[str, JSON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,117 +295,6 @@ class Adapter(Protocol):
 # --- the store --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPicture:
-    """A picture as the store knows it: `name` is its file's name in the pictures folder."""
-
-    name: str
-    index: int
-    mime: str
-    width: int
-    height: int
-    seed: int
-    alt_text: str
-    recipe: Mapping[str, JSON]
-    withheld: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StoredJob:
-    """One ImageRequest of a group. cost: estimated device-seconds; attempt: 0-based; a lease is held while
-    RUNNING; request: as JSON, input pictures by file name (see bot.core.codec)."""
-
-    job_id: str
-    group_id: str
-    index: int
-    request: Mapping[str, JSON]
-    cost: float
-    state: State = State.ACCEPTED
-    attempt: int = 0
-    backend: str = ""
-    ref: RemoteRef | None = None
-    message: str = ""
-    reference: str = ""
-    device_seconds: float = 0.0
-    money: float | None = None
-    model: str = ""
-    notes: tuple[str, ...] = ()
-    pictures: tuple[StoredPicture, ...] = ()
-    started_at: float | None = None
-    ended_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredGroup:
-    """What one message asked for: one or more jobs, one address. Accepted whole or refused whole.
-
-    event_key: the platform's id of the event, unique; sequence: order of acceptance, set by the store;
-    options: what was typed, as JSON, for Remix; prepared: its status message exists.
-    """
-
-    group_id: str
-    event_key: str
-    requester: Requester
-    address: Address
-    options: Mapping[str, JSON]
-    created_at: float
-    prepared: bool = False
-    delivered_at: float | None = None
-    sequence: int = 0
-    jobs: tuple[StoredJob, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ShareTag:
-    """A node of the fair queue, as stored. guild None: the root; user None: a guild. vt: its own virtual
-    time; virtual: the start tag of the last dispatch among its children (V); credit: unspent refund; weight
-    0: the node is forgotten, and its row goes."""
-
-    guild: str | None
-    user: str | None
-    vt: float
-    virtual: float
-    weight: float = 1.0
-    credit: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a job ended: state is DONE, WITHHELD, FAILED or CANCELLED."""
-
-    state: State
-    pictures: tuple[StoredPicture, ...] = ()
-    message: str = ""
-    reference: str = ""
-    device_seconds: float = 0.0
-    money: float | None = None
-    model: str = ""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A row of the outbox: a group that has ended and is to be shown. tries: failed attempts so far."""
-
-    group_id: str
-    tries: int = 0
-    due_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """An API key as stored: `digest` is the SHA-256 (hex) of the key; the key itself is shown once."""
-
-    key_id: str
-    name: str
-    digest: str
-    created_at: float
-    organization: str | None = None
-    weight: float = 1.0
-    daily_budget: float | None = None
-    revoked_at: float | None = None
-
-
 class Store(Protocol):
     """Durable state. A write returns once it is committed and synced; writes that wait together share one
     commit. Times are Unix seconds, given by the caller. Writes are applied in the order of the calls."""
@@ -482,6 +368,10 @@ class Store(Protocol):
 
     async def picture(self, name: str) -> tuple[StoredGroup, StoredPicture] | None:
         """The picture with this file name, and its group."""
+        ...
+
+    async def file_names(self) -> frozenset[str]:
+        """All files that groups name: pictures of results, and those that requests start from."""
         ...
 
     async def forget(self, group_id: str) -> Sequence[str]:

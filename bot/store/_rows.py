@@ -25,7 +25,7 @@ _GROUP = (
 )
 _JOB = (
     "job, sequence, job_id, position, request, cost, state, attempt, backend, ref, message, reference, "
-    "device_seconds, money, model, notes, started_at, ended_at"
+    "device_seconds, money, model, notes, started_at, ended_at, field"
 )
 _PICTURE = "job, name, position, mime, width, height, seed, alt_text, recipe, withheld"
 _KEY = "key_id, name, digest, created_at, organization, weight, daily_budget, revoked_at"
@@ -92,6 +92,15 @@ def outbox(db: sqlite3.Connection, limit: int) -> Sequence[Delivery]:
         (max(limit, 0),),
     )
     return [Delivery(*row) for row in rows]
+
+
+def file_names(db: sqlite3.Connection) -> frozenset[str]:
+    """All files that groups name."""
+    rows = db.execute(
+        "SELECT name FROM pictures UNION ALL SELECT json_extract(request, '$.init_image') FROM jobs "
+        "UNION ALL SELECT json_extract(request, '$.mask_image') FROM jobs"
+    )
+    return frozenset(name for (name,) in rows if isinstance(name, str))
 
 
 def tags(db: sqlite3.Connection) -> Sequence[ShareTag]:
@@ -171,7 +180,7 @@ def _group(row: Row, jobs: Sequence[Row], pictures: Mapping[int, Sequence[Stored
 
 def _job(row: Row, group_id: str, pictures: Sequence[StoredPicture]) -> StoredJob:
     _, _, job_id, position, request, cost, state, attempt, backend, ref, message, *rest = row
-    reference, device_seconds, money, model, notes, started_at, ended_at = rest
+    reference, device_seconds, money, model, notes, started_at, ended_at, field = rest
     return StoredJob(
         job_id=job_id,
         group_id=group_id,
@@ -188,6 +197,7 @@ def _job(row: Row, group_id: str, pictures: Sequence[StoredPicture]) -> StoredJo
         money=money,
         model=model,
         notes=tuple(json.loads(notes)),
+        field=field,
         pictures=tuple(pictures),
         started_at=started_at,
         ended_at=ended_at,

@@ -113,7 +113,9 @@ _FIRST = (
     ) WITHOUT ROWID""",
 )
 
-STEPS: Sequence[Sequence[str]] = (_FIRST,)
+_FAILED_FIELD = ("ALTER TABLE jobs ADD COLUMN field TEXT NOT NULL DEFAULT ''",)
+
+STEPS: Sequence[Sequence[str]] = (_FIRST, _FAILED_FIELD)
 
 
 def prepare(path: Path, steps: Sequence[Sequence[str]] = STEPS) -> sqlite3.Connection:

@@ -150,6 +150,7 @@ def ending(outcome: Outcome) -> Ending:
         outcome.money,
         outcome.model,
         dumps(outcome.notes),
+        outcome.field,
     )
     pictures = [
         (p.name, p.index, p.mime, p.width, p.height, p.seed, p.alt_text, dumps(p.recipe), p.withheld)
@@ -164,7 +165,8 @@ def finish(
     """End a job, and with the last of its group put that into the outbox."""
     changed = db.execute(
         "UPDATE jobs SET state = ?, message = ?, reference = ?, device_seconds = ?, money = ?, model = ?, "
-        f"notes = ?, ended_at = ?, lease_until = NULL WHERE job_id = ? AND attempt = ? AND {UNFINISHED}",
+        "notes = ?, field = ?, ended_at = ?, lease_until = NULL "
+        f"WHERE job_id = ? AND attempt = ? AND {UNFINISHED}",
         (*end.job, at, job_id, attempt),
     )
     if not _with_tags(db, changed, tags):

@@ -156,6 +156,10 @@ class SqliteStore:
         """The picture with this file name, and its group."""
         return await self._read(_rows.picture, name)
 
+    async def file_names(self) -> frozenset[str]:
+        """All files that groups name: pictures of results, and those that requests start from."""
+        return await self._read(_rows.file_names)
+
     async def forget(self, group_id: str) -> Sequence[str]:
         """Delete an ended group; the names of its picture files. () where it is unknown or has not ended."""
         return await self._write(_writes.forget, group_id)

@@ -137,6 +137,7 @@ class MemoryStore:
             money=outcome.money,
             model=outcome.model,
             notes=outcome.notes,
+            field=outcome.field,
             pictures=tuple(sorted(pictures, key=lambda picture: picture.index)),
             ended_at=at,
         )
@@ -194,6 +195,13 @@ class MemoryStore:
                     if picture.name == name:
                         return group, picture
         return None
+
+    async def file_names(self) -> frozenset[str]:
+        groups = self._open().groups.values()
+        requests = [job.request for group in groups for job in group.jobs]
+        inputs = [request.get(key) for request in requests for key in ("init_image", "mask_image")]
+        made = [name for group in groups for name in _names(group)]
+        return frozenset([*made, *(name for name in inputs if isinstance(name, str))])
 
     async def forget(self, group_id: str) -> Sequence[str]:
         group = self._open().groups.get(group_id)
