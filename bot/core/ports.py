@@ -2,7 +2,7 @@
 
 Everything is called on one event loop. Implementations move blocking work to threads or processes of
 their own. Only frozen, plain values cross; pictures cross as encoded bytes, never as links or objects of
-a library. What the store keeps is in records.py, and all its names are here too.
+a library. The store's port is in records.py, and all its names are here too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from bot.core.records import Delivery as Delivery
 from bot.core.records import Outcome as Outcome
 from bot.core.records import RemoteRef as RemoteRef
 from bot.core.records import ShareTag as ShareTag
+from bot.core.records import Store as Store
 from bot.core.records import StoredGroup as StoredGroup
 from bot.core.records import StoredJob as StoredJob
 from bot.core.records import StoredPicture as StoredPicture
-from bot.core.request import JSON, ImageRequest, ImageResult, Requester, State
+from bot.core.request import JSON, ImageRequest, ImageResult, State
 
 if TYPE_CHECKING:
     from bot.core.studio import Studio
@@ -289,129 +290,6 @@ class Adapter(Protocol):
 
     async def aclose(self) -> None:
         """Stop and leave nothing behind; idempotent."""
-        ...
-
-
-# --- the store --------------------------------------------------------------------------------------------
-
-
-class Store(Protocol):
-    """Durable state. A write returns once it is committed and synced; writes that wait together share one
-    commit. Times are Unix seconds, given by the caller. Writes are applied in the order of the calls."""
-
-    async def accept(self, group: StoredGroup) -> StoredGroup | None:
-        """Commit a group with its jobs. None where it is new; the stored group where its event_key is known
-        (then nothing is written)."""
-        ...
-
-    async def save_address(self, group_id: str, address: Address, *, prepared: bool = False) -> None:
-        """Replace the address; with `prepared`, mark the group prepared and its ACCEPTED jobs QUEUED."""
-        ...
-
-    async def start(
-        self,
-        job_id: str,
-        *,
-        attempt: int,
-        backend: str,
-        at: float,
-        lease_until: float,
-        tags: Sequence[ShareTag],
-    ) -> bool:
-        """QUEUED -> RUNNING under a lease. False (nothing written) where it is not QUEUED at `attempt`."""
-        ...
-
-    async def save_ref(self, job_id: str, *, attempt: int, ref: RemoteRef) -> bool:
-        """Store the remote reference of a RUNNING job. False where the attempt is stale."""
-        ...
-
-    async def renew(self, job_ids: Sequence[str], *, lease_until: float) -> None:
-        """Extend the leases of RUNNING jobs."""
-        ...
-
-    async def requeue(self, job_id: str, *, attempt: int, tags: Sequence[ShareTag]) -> bool:
-        """RUNNING -> QUEUED with attempt + 1, its ref forgotten. False where the attempt is stale."""
-        ...
-
-    async def finish(
-        self, job_id: str, *, attempt: int, outcome: Outcome, at: float, tags: Sequence[ShareTag]
-    ) -> bool:
-        """End a job; where it was the group's last, put the group into the outbox, in the same transaction.
-        False (nothing written) where the job has ended already or the attempt is stale."""
-        ...
-
-    async def unfinished(self) -> Sequence[StoredGroup]:
-        """Groups with a job that has not ended, in order of acceptance, with all their jobs."""
-        ...
-
-    async def outbox(self, *, limit: int = 1000) -> Sequence[Delivery]:
-        """Undelivered rows, soonest due first."""
-        ...
-
-    async def postpone(self, group_id: str, *, tries: int, due_at: float) -> None:
-        """Note a failed delivery."""
-        ...
-
-    async def delivered(self, group_id: str, *, at: float) -> None:
-        """Take a group out of the outbox and mark it delivered; idempotent."""
-        ...
-
-    async def group(self, group_id: str) -> StoredGroup | None:
-        """One group with its jobs, None where unknown."""
-        ...
-
-    async def history(
-        self, requester: Requester, *, limit: int = 50, before: int | None = None
-    ) -> Sequence[StoredGroup]:
-        """A member's groups within the guild, newest first; before: only sequences below it."""
-        ...
-
-    async def picture(self, name: str) -> tuple[StoredGroup, StoredPicture] | None:
-        """The picture with this file name, and its group."""
-        ...
-
-    async def file_names(self) -> frozenset[str]:
-        """All files that groups name: pictures of results, and those that requests start from."""
-        ...
-
-    async def forget(self, group_id: str) -> Sequence[str]:
-        """Delete an ended group; returns the names of its picture files, for the caller to remove."""
-        ...
-
-    async def tags(self) -> Sequence[ShareTag]:
-        """All stored nodes of the fair queue."""
-        ...
-
-    async def add_key(self, key: ApiKey) -> None:
-        """Store a key; visible to other processes on the same data at once."""
-        ...
-
-    async def keys(self) -> Sequence[ApiKey]:
-        """All keys, revoked ones too."""
-        ...
-
-    async def key(self, digest: str) -> ApiKey | None:
-        """The unrevoked key with this digest, read fresh."""
-        ...
-
-    async def shelf_get(self, shelf: str, key: str) -> JSON:
-        """A value, None where there is none."""
-        ...
-
-    async def shelf_put(self, shelf: str, key: str, value: JSON) -> None:
-        """Set a value; None deletes it."""
-        ...
-
-    async def shelf_put_once(self, shelf: str, key: str, value: JSON) -> bool:
-        """Set a value where there is none; False where there was one."""
-        ...
-
-    async def check(self) -> str:
-        """ "ok", or what is wrong with the data (an integrity check)."""
-        ...
-
-    async def aclose(self) -> None:
-        """Commit what waits and close; idempotent."""
         ...
 
 
