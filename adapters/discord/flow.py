@@ -1,0 +1,315 @@
+"""From what somebody does in Discord to a request of the core, and the first answer to it.
+
+An acceptance is the receipt itself, a refusal is private, and both come as the first response; only where the
+core takes longer than 1.5 s is the response deferred. Nothing here is kept in memory beyond the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+import discord
+from discord import ui
+
+from adapters.discord import permissions, render
+from adapters.discord.actions import Action
+from adapters.discord.address import TOKEN_LIFE, Place, place_to_json
+from adapters.discord.drafts import Draft, Drafts
+from adapters.discord.errors import ANSWERED, UNKNOWN_INTERACTION
+from adapters.discord.wording import at, code, escape, lines
+from bot.core.errors import FairbrushError, QueueFull
+from bot.core.guilds import ThreadMode
+from bot.core.intake import Acknowledge, Submission, Ticket
+from bot.core.messages import not_queued
+from bot.core.options import Options
+from bot.core.request import Requester
+
+if TYPE_CHECKING:
+    from adapters.discord.adapter import Discord
+
+log = logging.getLogger(__name__)
+
+Interaction: TypeAlias = "discord.Interaction[discord.Client]"
+
+PATIENCE: Final = 1.5
+"""Seconds after which the response is deferred."""
+SHOWN_IN_TEXT: Final = 3500  # characters of a refused prompt; a longer one comes as a file
+DIRECT: Final = "dm"
+_THREADED: Final = (discord.ChannelType.text, discord.ChannelType.news)
+
+
+class Act(Protocol):
+    """What a submission is given to: Studio.submit, or a partial of Studio.redo and its like."""
+
+    def __call__(
+        self, submission: Submission, *, acknowledge: Acknowledge | None = None
+    ) -> Awaitable[Ticket]:
+        """Take it in."""
+        ...
+
+
+# --- who and where ----------------------------------------------------------------------------------------
+
+
+def in_guild(interaction: Interaction) -> bool:
+    """Whether it happened in a server that the bot itself was added to."""
+    if interaction.guild_id is None:
+        return False
+    return interaction.is_guild_integration() or not interaction.is_user_integration()
+
+
+def requester_of(interaction: Interaction) -> Requester:
+    """Who asks. The guild is "dm" in direct and group messages, and where only the user installed the app."""
+    user = interaction.user
+    guild = str(interaction.guild_id) if in_guild(interaction) else DIRECT
+    roles = tuple(str(role) for role in getattr(user, "_roles", ())) if guild != DIRECT else ()
+    return Requester("discord", guild, str(user.id), roles, user.display_name)
+
+
+def channel_of(interaction: Interaction) -> str:
+    """The channel whose rules count: a thread's parent; "" outside servers."""
+    if not in_guild(interaction):
+        return ""
+    channel = interaction.channel
+    parent = channel.parent_id if isinstance(channel, discord.Thread) else None
+    return str(parent or interaction.channel_id or "")
+
+
+def age_restricted(interaction: Interaction) -> bool:
+    """Whether the channel, or a thread's parent, is for adults alone; not where that cannot be known."""
+    check = getattr(interaction.channel, "is_nsfw", None)
+    return bool(check and check())
+
+
+def is_admin(interaction: Interaction) -> bool:
+    """Whether the member may manage the server, by the permissions that Discord resolved."""
+    return in_guild(interaction) and interaction.permissions.manage_guild
+
+
+def is_moderator(interaction: Interaction) -> bool:
+    """Whether the member may delete others' messages here, by the permissions that Discord resolved."""
+    return in_guild(interaction) and interaction.permissions.manage_messages
+
+
+def place_of(interaction: Interaction, mode: ThreadMode | None, *, now: float, prompt: str = "") -> Place:
+    """Where the answer goes. now: Unix time, for the token's end."""
+    guild, channel = in_guild(interaction), interaction.channel
+    has = interaction.app_permissions
+    kind = channel.type if channel is not None else None
+    mode = mode or ThreadMode.THREAD
+    return Place(
+        application=str(interaction.application_id),
+        interaction=str(interaction.id),
+        token=interaction.token,
+        until=now + TOKEN_LIFE,
+        guild=str(interaction.guild_id or ""),
+        channel=str(interaction.channel_id or ""),
+        user=str(interaction.user.id),
+        mode=str(mode),
+        reachable=has.view_channel if guild else interaction.context.dm_channel is True,
+        threads=guild
+        and mode is not ThreadMode.CHANNEL
+        and kind in _THREADED
+        and permissions.may_thread(has),
+        file_limit=interaction.filesize_limit,
+        prompt=prompt,
+    )
+
+
+# --- the answer -------------------------------------------------------------------------------------------
+
+
+class Answer:
+    """The first response to an interaction, given once. Deferred by itself where it takes longer than 1.5 s
+    from here on; a handler that does something slow before ask() makes one first and hands it on."""
+
+    def __init__(self, interaction: Interaction) -> None:
+        self.interaction = interaction
+        self.given = False
+        self._lock = asyncio.Lock()
+        self._timer = asyncio.get_running_loop().create_task(self._defer_later())
+
+    async def _defer_later(self) -> None:
+        await asyncio.sleep(PATIENCE)
+        async with self._lock:
+            if not self.given and not self.interaction.response.is_done():
+                try:
+                    await self.interaction.response.defer(thinking=True)
+                except discord.HTTPException as error:
+                    log.info("interaction %s: not deferred: %s", self.interaction.id, error)
+
+    def close(self) -> None:
+        """No answer will be needed any more."""
+        self.given = True
+        if not self._lock.locked():
+            self._timer.cancel()
+
+    async def accept(self, view: ui.LayoutView) -> str:
+        """The public answer; the message's id, "" where Discord took it and did not say."""
+        async with self._lock:
+            self.close()
+            response = self.interaction.response
+            if response.is_done():
+                message = await self.interaction.edit_original_response(view=view)
+                return str(message.id)
+            try:
+                told = await response.send_message(view=view)
+            except discord.HTTPException as error:
+                if error.code != ANSWERED:
+                    raise
+                return ""  # the first try came through and its answer was lost
+            return str(told.message_id or "")
+
+    async def refuse(self, view: ui.LayoutView, file: discord.File | None = None) -> None:
+        """A private answer, also where the response was deferred in public."""
+        async with self._lock:
+            self.close()
+            if self.interaction.response.is_done():
+                await self.interaction.delete_original_response()
+            await _send(self.interaction, view, file)
+
+
+async def tell(
+    interaction: Interaction, what: str | ui.LayoutView | FairbrushError, *, ephemeral: bool = True
+) -> None:
+    """Answer in private (or not): a text in Discord's markdown, a view, or an error in its own words."""
+    if isinstance(what, FairbrushError):
+        what = escape(what.message)
+    view = render.sealed(render.text(what)) if isinstance(what, str) else what
+    await _send(interaction, view, None, ephemeral=ephemeral)
+
+
+async def _send(
+    interaction: Interaction, view: ui.LayoutView, file: discord.File | None, *, ephemeral: bool = True
+) -> None:
+    files = [file] if file else []
+    try:
+        if interaction.response.is_done():
+            await interaction.followup.send(view=view, files=files, ephemeral=ephemeral)
+        else:
+            await interaction.response.send_message(view=view, files=files, ephemeral=ephemeral)
+    except discord.HTTPException as error:
+        if error.code not in (ANSWERED, UNKNOWN_INTERACTION):
+            raise
+        log.info("interaction %s: nobody is there to be told: %s", interaction.id, error)
+
+
+# --- asking -----------------------------------------------------------------------------------------------
+
+
+async def ask(
+    adapter: Discord,
+    interaction: Interaction,
+    act: Act,
+    *,
+    text: str = "",
+    options: Options | None = None,
+    init_image: bytes | None = None,
+    mask_image: bytes | None = None,
+    file_names: tuple[str, ...] = (),
+    answer: Answer | None = None,
+) -> None:
+    """Give a request to `act` and answer: with the receipt, or in private with what is wrong.
+
+    text: the prompt as typed, flags and all; options: what came by native options; answer: where one was
+    made before something slow. Never raises a FairbrushError.
+    """
+    answer = answer or Answer(interaction)
+    try:
+        await _ask(adapter, answer, act, text, options, init_image, mask_image, file_names)
+    except FairbrushError as error:
+        log.info("interaction %s: refused: %s %s", interaction.id, error.message, error.detail)
+        await _refuse(adapter, answer, error, text, options, redraft=init_image is None)
+    except discord.HTTPException:
+        raise
+    except Exception:
+        reference = secrets.token_hex(2).upper()
+        log.exception("interaction %s: ref %s", interaction.id, reference)
+        await answer.refuse(render.sealed(render.text(f"Something broke here.\n-# ref {reference}")))
+    finally:
+        answer.close()
+
+
+async def _ask(
+    adapter: Discord,
+    answer: Answer,
+    act: Act,
+    text: str,
+    options: Options | None,
+    init_image: bytes | None,
+    mask_image: bytes | None,
+    file_names: tuple[str, ...],
+) -> None:
+    interaction, studio = answer.interaction, adapter.studio
+    requester, channel = requester_of(interaction), channel_of(interaction)
+    rules = await studio.rules(requester.tenant, channel)
+    place = place_of(interaction, rules.thread_mode, now=adapter.clock.now(), prompt=text)
+    submission = Submission(
+        requester,
+        place.interaction,
+        place_to_json(place),
+        text=text,
+        options=options,
+        init_image=init_image,
+        mask_image=mask_image,
+        file_names=file_names,
+        channel=channel,
+        age_restricted=age_restricted(interaction),
+    )
+
+    async def acknowledge(ticket: Ticket) -> None:
+        await adapter.acknowledge(answer, place, ticket)
+
+    await act(submission, acknowledge=acknowledge)
+
+
+async def _refuse(
+    adapter: Discord,
+    answer: Answer,
+    error: FairbrushError,
+    text: str,
+    options: Options | None,
+    *,
+    redraft: bool,
+) -> None:
+    """What is wrong, the prompt to send again, and a way to correct it."""
+    prompt = text or (options.prompt if options else "")
+    said = lines(escape(not_queued(error.message)), _next_free(adapter, error))
+    file = None
+    if len(prompt) > SHOWN_IN_TEXT:
+        file = discord.File(io.BytesIO(prompt.encode("utf-8", "replace")), "prompt.txt")
+    elif prompt:
+        said = lines(said, code(prompt))
+    items: list[ui.Item[ui.LayoutView]] = [render.text(said)]
+    if file is not None:
+        items.append(ui.File("attachment://prompt.txt"))
+    if prompt and redraft:
+        draft = Draft(text=text, options=options or Options())
+        token = await Drafts(adapter.studio.shelf("discord")).keep(draft)
+        items += render.row([render.button(Action.EDIT, token, "Edit")])
+    await answer.refuse(render.sealed(*items), file)
+
+
+def _next_free(adapter: Discord, error: FairbrushError) -> str:
+    if isinstance(error, QueueFull) and error.retry_after:
+        return f"Next free {at(adapter.clock.now() + error.retry_after)}."
+    return ""
+
+
+__all__ = [
+    "Act",
+    "Answer",
+    "Callable",
+    "age_restricted",
+    "ask",
+    "channel_of",
+    "is_admin",
+    "is_moderator",
+    "requester_of",
+    "tell",
+]
