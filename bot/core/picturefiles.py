@@ -11,6 +11,7 @@ from typing import Final
 
 _ENDINGS: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{32}\.(?:png|jpg|webp)", re.ASCII)
+_DRAFT: Final = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]{{8}}\.part", re.ASCII)
 _RANDOM_BYTES: Final = 24
 
 
@@ -22,6 +23,11 @@ def picture_name(mime: str, *, token: Callable[[int], str] = secrets.token_urlsa
 def is_picture_name(name: str) -> bool:
     """Whether `name` could be from picture_name(): nothing else may reach the file system."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_ours(name: str) -> bool:
+    """Whether `name` is a picture's, or that of a draft which write_file() did not come to finish."""
+    return is_picture_name(name) or _DRAFT.fullmatch(name) is not None
 
 
 def write_file(path: Path, data: bytes) -> None:

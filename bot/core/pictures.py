@@ -16,7 +16,7 @@ from PIL import ImageOps
 
 from bot.core.containers import Marks, container, damaged, xmp
 from bot.core.errors import InvalidRequest, ProtocolError, Refused
-from bot.core.picturefiles import is_picture_name, picture_name, write_file
+from bot.core.picturefiles import is_ours, is_picture_name, picture_name, write_file
 from bot.core.recipe import make_recipe, recipe_options
 from bot.core.request import Image, Limits
 from bot.core.stamps import Found, alt_text, marks_in, read_recipe, stamp, with_marks
@@ -28,6 +28,7 @@ __all__ = [
     "contact_sheet",
     "exact_size",
     "fit_to_bytes",
+    "is_ours",
     "is_picture_name",
     "make_recipe",
     "mime_of",

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from bot.core.codec import request_from_json
 from bot.core.desk import Desk
 from bot.core.dispatcher import Dispatcher
 from bot.core.errors import Forbidden, NotFound
@@ -21,8 +20,9 @@ from bot.core.intake import Acknowledge, Submission, Ticket, input_names
 from bot.core.options import Options, merge, options_from_json
 from bot.core.patience import Tasks
 from bot.core.ports import Store, StoredGroup, StoredJob, StoredPicture
-from bot.core.request import Image, ImageRequest, Limits, Requester
+from bot.core.request import ImageRequest, Limits, Requester
 from bot.core.resolve import UPSCALE_STRENGTH, VARY_STRENGTH, as_options
+from bot.core.results import request_of, shown_pictures
 
 Submit = Callable[[Submission, Acknowledge | None], Awaitable[Ticket]]
 
@@ -60,15 +60,17 @@ class Remakes:
     async def redo(self, group_id: str, submission: Submission, acknowledge: Acknowledge | None) -> Ticket:
         """The same again with another seed, and with the submission's options as changes."""
         stored = await self._shared(group_id, submission.requester)
-        before = replace(options_from_json(stored.options), seed=None)
-        changes = submission.options
-        options = merge(before, changes) if changes else before
-        return await self._from_inputs(stored, options, submission, acknowledge)
+        typed, request = replace(options_from_json(stored.options), seed=None), request_of(stored.jobs[0])
+        changes = submission.options or Options()
+        other_model = changes.model not in (None, request.model)
+        options = merge(typed if other_model else _exact(typed, request), changes)
+        return await self._from_inputs(stored, _kin(options, request), submission, acknowledge)
 
     async def remake(self, group_id: str, submission: Submission, acknowledge: Acknowledge | None) -> Ticket:
         """With other options, from the same input picture."""
         stored = await self._shared(group_id, submission.requester)
-        return await self._from_inputs(stored, submission.options or Options(), submission, acknowledge)
+        options = _kin(submission.options or Options(), request_of(stored.jobs[0]))
+        return await self._from_inputs(stored, options, submission, acknowledge)
 
     async def _from_inputs(
         self, stored: StoredGroup, options: Options, submission: Submission, acknowledge: Acknowledge | None
@@ -85,7 +87,7 @@ class Remakes:
     ) -> Ticket:
         """Image to image from one picture of a result, with a new seed."""
         stored, job, picture = await self._pictured(group_id, index, submission.requester)
-        request = _request(job)
+        request = request_of(job)
         options = self._told(request, VARY_STRENGTH, source=_source(stored, index))
         limits = await self._limits(submission)
         each = picture.width * picture.height * (options.steps or 1)
@@ -98,7 +100,7 @@ class Remakes:
     ) -> Ticket:
         """A second pass over one picture of a result, at twice its size."""
         stored, job, picture = await self._pictured(group_id, index, submission.requester)
-        request = _request(job)
+        request = request_of(job)
         options = self._told(request, UPSCALE_STRENGTH, source=_source(stored, index))
         seed = picture.seed if "seed" in self._params(request.model) else None
         options = replace(options, upscale=True, seed=seed, count=1)
@@ -138,7 +140,7 @@ class Remakes:
         if index is None:
             return options_from_json((await self._shared(group_id, by)).options)
         _, job, picture = await self._pictured(group_id, index, by)
-        return replace(as_options(_request(job)), seed=picture.seed, count=1)
+        return replace(as_options(request_of(job)), seed=picture.seed, count=1)
 
     # --- delete ---
 
@@ -203,19 +205,19 @@ def own(owner: Requester, by: Requester) -> bool:
     return (owner.tenant, owner.member) == (by.tenant, by.member)
 
 
-def shown_pictures(stored: StoredGroup) -> list[tuple[StoredJob, StoredPicture]]:
-    """A group's pictures in the order that people see and count them, without what was withheld."""
-    return [
-        (job, picture)
-        for job in stored.jobs
-        for picture in sorted(job.pictures, key=lambda picture: picture.index)
-        if not picture.withheld
-    ]
+def _exact(typed: Options, request: ImageRequest) -> Options:
+    """What was typed, with all that was filled in then: defaults may be others by now."""
+    made = as_options(request)
+    return replace(made, prompt=typed.prompt, style=request.style, seed=None)
 
 
-def _request(job: StoredJob) -> ImageRequest:
-    """A stored job's request; its input pictures are not needed here. Raises ProtocolError."""
-    return request_from_json(job.request, load=lambda name: Image(b"", "", 0, 0))
+def _kin(options: Options, request: ImageRequest) -> Options:
+    """What is made anew from the same picture is of the same kind; of another size it is no upscale."""
+    same = options.aspect is None and all(
+        said in (None, was)
+        for said, was in ((options.width, request.width), (options.height, request.height))
+    )
+    return replace(options, upscale=request.upscale and same, source=request.source)
 
 
 def _source(stored: StoredGroup, index: int) -> str:
