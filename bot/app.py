@@ -20,6 +20,7 @@ from bot.core.errors import AuthFailed, ConfigurationError, Unavailable
 from bot.core.estimator import Estimator
 from bot.core.fairqueue import FairQueue
 from bot.core.gallery import Gallery
+from bot.core.house_rules import HouseRules
 from bot.core.lanes import Lane
 from bot.core.moderation import Moderation
 from bot.core.patience import Tasks
@@ -28,7 +29,8 @@ from bot.core.request import JSON, ImageResult, State
 from bot.core.revival import revive
 from bot.core.settings import Settings
 from bot.core.studio import Studio
-from bot.server import Server
+from bot.secretkey import with_secret_key
+from bot.server import Server, linked_pictures
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class App:
         await self._wire(self._store)
         if self._serve:
             routes = [route for adapter in self._adapters.values() for route in adapter.routes()]
+            routes.append(linked_pictures(self.studio.linked))
             self._server = Server(self.settings.host, self.settings.port, routes, self._readiness)
             await self._server.start()
         for adapter in self._adapters.values():
@@ -94,13 +97,19 @@ class App:
             self._tasks.start(self._watch_health(backend))
         self._tasks.start(self._dispatcher.run())
         self._tasks.start(self._keep_estimates_now_and_then())
+        self._tasks.start(self._sweep(self._store))
+        self._tasks.start(self._house.weights.watch())
         self._dispatcher.wake()
         self._ready = True
 
     async def _wire(self, store: Store) -> None:
         settings, clock = self.settings, self._clock
         desk, queue = Desk(), FairQueue()
-        gallery = Gallery(settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}")
+        self._house = HouseRules(settings, store, queue, desk, clock)
+        await self._house.weights.look()
+        self._gallery = gallery = Gallery(
+            settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}"
+        )
         self._estimator = estimator = _estimator(await store.shelf_get("core", "estimator"))
         lanes = [Lane(backend) for backend in self._backends]
         await asyncio.wait([asyncio.ensure_future(lane.refresh(clock)) for lane in lanes], timeout=ASK_MOST)
@@ -139,9 +148,10 @@ class App:
             estimator,
             Moderation(blocked_words=settings.blocked_words),
             clock,
+            self._house,
             open_line=courier.open,
         )
-        left = await revive(store, desk, queue, self._dispatcher, courier, clock)
+        left = await revive(store, desk, queue, self._dispatcher, courier, clock, self._house.weigh)
         if left:
             log.info("restarted: %d unfinished requests kept their places", left)
 
@@ -219,6 +229,15 @@ class App:
             except Unavailable as error:
                 log.warning("what was learned of costs is not stored: %s", error.message)
 
+    async def _sweep(self, store: Store) -> None:
+        try:
+            swept = await self._gallery.sweep(store.file_names, self._clock.now())
+        except (OSError, Unavailable) as error:
+            log.warning("left-over picture files are not looked for: %s", error)
+        else:
+            if swept:
+                log.info("deleted %d picture files that no request names", swept)
+
     async def _watch_health(self, backend: Backend) -> None:
         while True:
             try:
@@ -278,6 +297,7 @@ def build(
     adapters, backends: the installed, enabled ones where None; serve: whether to listen for HTTP; store: the
     one that the settings name where None. Raises ConfigurationError.
     """
+    settings = with_secret_key(settings)
     return App(
         settings,
         load_adapters(settings) if adapters is None else adapters,

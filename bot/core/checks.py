@@ -40,7 +40,7 @@ def check_params(
 ) -> None:
     """Raise InvalidRequest where something was asked for that would be ignored. params: None for all."""
     asked = {
-        "negative_prompt": bool(draft.negative_prompt),
+        "negative_prompt": draft.negative_prompt not in ("", defaults.negative_prompt),
         "steps": draft.steps != defaults.steps,
         "guidance_scale": draft.guidance_scale != defaults.guidance_scale,
         "seed": options.seed is not None,

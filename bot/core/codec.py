@@ -70,6 +70,7 @@ def request_from_json(data: Mapping[str, JSON], *, load: Callable[[str], Image])
         spoiler=said.spoiler,
         upscale=said.upscale,
         source=said.source,
+        show_flagged=data.get("show_flagged") is True,
     )
 
 

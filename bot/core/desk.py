@@ -32,7 +32,8 @@ class LiveJob:
     backend needs them; failures: tries that failed in this run of the program; not_before: monotonic time
     before which it is not tried again; dispatched: taken from the fair queue, and neither completed nor given
     back; stop_by: monotonic time at which a backend that was asked to stop is left behind; unserved_since:
-    since when no backend can run it; waiting_inside: jobs before it inside the backend.
+    since when no backend can run it; waiting_inside: jobs before it inside the backend; rejected, flagged:
+    why pictures are withheld, or shown behind a spoiler, by index.
     """
 
     job_id: str
@@ -60,6 +61,7 @@ class LiveJob:
     waiting_inside: int | None = None
     images: dict[int, ImageReady] = field(default_factory=dict)
     rejected: dict[int, str] = field(default_factory=dict)
+    flagged: dict[int, str] = field(default_factory=dict)
     message: str = ""
     reference: str = ""
 
@@ -71,6 +73,7 @@ class LiveJob:
         """Drop what a failed attempt left behind."""
         self.ref, self.waiting_inside, self.backend = None, None, ""
         self.rejected.clear()
+        self.flagged.clear()
         self.forget_pictures()
 
     def forget_pictures(self) -> None:
@@ -171,12 +174,12 @@ class Desk:
 
     def reserve(self, requester: Requester, jobs: int) -> None:
         """Count jobs that are being committed as waiting already; undone by release()."""
-        self._reserved[requester.member] += jobs
-        self._reserved[requester.tenant] += jobs
+        for name in _counted(requester):
+            self._reserved[name] += jobs
 
     def release(self, requester: Requester, jobs: int) -> None:
         """Undo a reserve()."""
-        for name in (requester.member, requester.tenant):
+        for name in _counted(requester):
             self._reserved[name] -= jobs
             if self._reserved[name] <= 0:
                 del self._reserved[name]
@@ -184,6 +187,19 @@ class Desk:
     def waiting(self, name: str) -> int:
         """Jobs reserved under a member's or a tenant's name: accepted and neither running nor ended."""
         return self._reserved[name]
+
+    def waiting_here(self, requester: Requester) -> int:
+        """Jobs of a member reserved within the guild alone."""
+        return self._reserved[_here(requester)]
+
+
+def _counted(requester: Requester) -> tuple[str, str, str]:
+    """The names under which jobs are counted."""
+    return requester.member, requester.tenant, _here(requester)
+
+
+def _here(requester: Requester) -> str:
+    return f"{requester.member} in {requester.tenant}"
 
 
 def _member(requester: Requester) -> tuple[str, str]:

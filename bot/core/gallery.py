@@ -86,7 +86,8 @@ class Gallery:
         Raises Unavailable where the disk is full.
         """
         images = [job.images[index] for index in sorted(job.images)]
-        return await asyncio.to_thread(self._keep, job.request, images, done, backend, now)
+        kept = await asyncio.to_thread(self._keep, job.request, images, done, backend, now)
+        return tuple(replace(picture, spoiler=picture.index in job.flagged) for picture in kept)
 
     def _keep(
         self, request: ImageRequest, images: Sequence[ImageReady], done: Done, backend: str, now: float
@@ -148,4 +149,5 @@ class Gallery:
             alt_text=stored.alt_text,
             recipe=recipe,
             withheld=stored.withheld,
+            spoiler=stored.spoiler,
         )

@@ -116,18 +116,21 @@ class Intake:
         requests: Sequence[ImageRequest],
         told: Sequence[str],
         acknowledge: Acknowledge | None,
+        limits: Limits,
     ) -> Ticket:
         """Commit a request, acknowledge it, line it up; goes on where the caller goes away.
 
         told: its differences from the defaults. Raises QueueFull, InvalidRequest or Unavailable.
         """
         draft = Ticket("", tuple(requests), options, tuple(told), repeated=False)
-        return await asyncio.shield(self._tasks.start(self._take(submission, draft, acknowledge)))
+        return await asyncio.shield(self._tasks.start(self._take(submission, draft, acknowledge, limits)))
 
-    async def _take(self, submission: Submission, draft: Ticket, acknowledge: Acknowledge | None) -> Ticket:
+    async def _take(
+        self, submission: Submission, draft: Ticket, acknowledge: Acknowledge | None, limits: Limits
+    ) -> Ticket:
         requester, jobs = submission.requester, len(draft.requests)
         if not self._desk.knows(submission.unique_key):  # an event sent twice is never refused for itself
-            self._check_room(requester, jobs)
+            self._check_room(requester, jobs, limits)
         self._desk.reserve(requester, jobs)
         known: StoredGroup | None = None
         try:
@@ -149,15 +152,16 @@ class Intake:
             self._open_line(stored, group)
         return ticket
 
-    def _check_room(self, requester: Requester, jobs: int) -> None:
-        limits = self._limits
-        for name, most, whose in (
-            (requester.member, limits.waiting_per_user, "your"),
-            (requester.tenant, limits.waiting_per_guild, "this server's"),
+    def _check_room(self, requester: Requester, jobs: int, limits: Limits) -> None:
+        """The operator's limit of a member counts over all guilds, a guild's own what waits in it."""
+        desk, everywhere = self._desk, self._limits
+        for waiting, most, whose, note in (
+            (desk.waiting(requester.member), everywhere.waiting_per_user, "your", ""),
+            (desk.waiting_here(requester), limits.waiting_per_user, "your", "this server's limit"),
+            (desk.waiting(requester.tenant), everywhere.waiting_per_guild, "this server's", ""),
         ):
-            waiting = self._desk.waiting(name)
             if waiting + jobs > most:
-                raise QueueFull(queue_full(waiting, most, jobs, whose=whose), field="count")
+                raise QueueFull(queue_full(waiting, most, jobs, whose=whose, note=note), field="count")
 
     async def _stored(self, submission: Submission, draft: Ticket) -> StoredGroup:
         group_id, requests, options = new_group_id(), draft.requests, draft.options

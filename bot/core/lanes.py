@@ -46,8 +46,16 @@ class Lane:
     def power(self) -> float:
         """Device-seconds that it works off in a second. Jobs in one batch share a device; hosted slots each
         have one of their own."""
-        devices = 1 if self.capabilities.max_batch > 1 else self.capabilities.slots
-        return max(devices * self.capabilities.speed, 1e-6)
+        return max(self._devices * self.capabilities.speed, 1e-6)
+
+    @property
+    def _devices(self) -> int:
+        return 1 if self.capabilities.max_batch > 1 else self.capabilities.slots
+
+    @property
+    def places(self) -> int:
+        """Devices that make pictures; none where no model is offered."""
+        return self._devices if self.capabilities.models else 0
 
     async def refresh(self, clock: Clock) -> None:
         """Ask anew what it can do, since a model that loads changes it. Never raises."""

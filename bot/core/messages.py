@@ -228,9 +228,11 @@ def not_queued(message: str) -> str:
     return message if message.startswith("Not queued:") else f"Not queued: {_sentence(message)}"
 
 
-def queue_full(waiting: int, most: int, asked: int = 1, *, whose: str = "your") -> str:
-    """ "Not queued: 10 of your 10 places are taken. Wait for one, or cancel one."; asked: places wanted."""
+def queue_full(waiting: int, most: int, asked: int = 1, *, whose: str = "your", note: str = "") -> str:
+    """ "Not queued: 10 of your 10 places are taken. Wait for one, or cancel one."; asked: places wanted;
+    note: whose limit it is."""
     taken = f"Not queued: {waiting:,} of {whose} {most:,} places {'is' if most == 1 else 'are'} taken"
+    taken += f" ({note})" if note else ""
     if asked > most:
         return f"{taken} and this needs {asked:,}. Ask for fewer prompts at once."
     if asked > 1 and waiting < most:

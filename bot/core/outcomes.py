@@ -30,8 +30,12 @@ def made(job: LiveJob, pictures: Sequence[StoredPicture], done: Done) -> Outcome
         device_seconds=done.device_seconds,
         money=done.money,
         model=done.model,
-        notes=done.notes,
+        notes=(*done.notes, *_spoilers(job)),
     )
+
+
+def _spoilers(job: LiveJob) -> Sequence[str]:
+    return [f"Behind a spoiler: {reason}" for reason in dict.fromkeys(job.flagged.values())]
 
 
 def failed(error: FairbrushError, reference: str) -> Outcome:

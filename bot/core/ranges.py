@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.core.errors import InvalidRequest
 from bot.core.request import MAX_SEED, Limits
@@ -15,7 +15,8 @@ from bot.core.request import MAX_SEED, Limits
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Inclusive bounds of one field of a request; flag: what people type; example: a usual value."""
+    """Inclusive bounds of one field of a request; flag: what people type; example: a usual value; tightened:
+    the upper one is a guild's own."""
 
     field: str
     flag: str
@@ -25,13 +26,15 @@ class Range:
     example: float
     whole: bool = True
     multiple: int = 1
+    tightened: bool = False
 
     def wanted(self) -> str:
         """The range in words: "a whole number from 1 to 150"."""
         kind = "a whole number" if self.whole else "a number"
         if self.multiple > 1:
             kind = f"a multiple of {self.multiple}"
-        return f"{kind} from {number(self.low)} to {number(self.high)}"
+        whose = " (this server's limit)" if self.tightened else ""
+        return f"{kind} from {number(self.low)} to {number(self.high)}{whose}"
 
     def suggestion(self) -> str:
         """A usual value as people type it, within the range: "--steps 30"."""
@@ -80,7 +83,12 @@ def ranges(limits: Limits) -> Mapping[str, Range]:
         Range("height", "height", "Height", low, high, 512, multiple=multiple),
         Range("strength", "strength", "Strength", 0.01, 1, 0.6, whole=False),
     )
-    return {entry.field: entry for entry in table}
+    return {entry.field: replace(entry, tightened=_limit(entry) in limits.tightened) for entry in table}
+
+
+def _limit(entry: Range) -> str:
+    """The field of Limits that bounds it above."""
+    return "max_side" if entry.field in ("width", "height") else f"max_{entry.field}"
 
 
 def _shown(value: float) -> str:

@@ -26,7 +26,8 @@ class RemoteRef:
 
 @dataclass(frozen=True, slots=True)
 class StoredPicture:
-    """A picture as the store knows it: `name` is its file's name in the pictures folder."""
+    """A picture as the store knows it: `name` is its file's name in the pictures folder; spoiler: flagged by
+    a content check, and shown hidden."""
 
     name: str
     index: int
@@ -37,6 +38,7 @@ class StoredPicture:
     alt_text: str
     recipe: Mapping[str, JSON]
     withheld: bool = False
+    spoiler: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,11 @@ class Store(Protocol):
         """The picture with this file name, and its group."""
         ...
 
+    async def usage(self, since: float) -> Sequence[tuple[Requester, float]]:
+        """Device-seconds of jobs that ended at `since` or later, summed by member and guild, in no order;
+        names and roles are left out."""
+        ...
+
     async def file_names(self) -> frozenset[str]:
         """All files that groups name: pictures of results, and those that requests start from."""
         ...
@@ -247,6 +254,10 @@ class Store(Protocol):
 
     async def shelf_put_once(self, shelf: str, key: str, value: JSON) -> bool:
         """Set a value where there is none; False where there was one."""
+        ...
+
+    async def shelf_items(self, shelf: str) -> Mapping[str, JSON]:
+        """All keys and values of a shelf, read fresh: other processes' too."""
         ...
 
     async def check(self) -> str:

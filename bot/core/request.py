@@ -55,7 +55,8 @@ class ImageRequest:
     or None for the default; strength: 0 to 1, how much of `init_image` is repainted; mask_image: white is
     repainted; style: the preset whose words `prompt` already holds, for people to read alone; upscale:
     `init_image` is a picture of half the sides, to be made again at this size in a second pass; source: the
-    result that `init_image` comes from ("7K2QABCD", "7K2QABCD #2"), for people to read alone.
+    result that `init_image` comes from ("7K2QABCD", "7K2QABCD #2"), for people to read alone; show_flagged:
+    a picture that a content check flags is shown behind a spoiler, and not withheld.
     """
 
     prompt: str
@@ -75,6 +76,7 @@ class ImageRequest:
     spoiler: bool = False
     upscale: bool = False
     source: str = ""
+    show_flagged: bool = False
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index` (0-based)."""
@@ -151,7 +153,10 @@ class ImageResult:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Ranges of a request, all inclusive, checked before a model is loaded. Every one is a setting."""
+    """Ranges of a request, all inclusive, checked before a model is loaded. Every one is a setting.
+
+    tightened: the names of those that a guild has set tighter than the operator.
+    """
 
     min_steps: int = 1
     max_steps: int = 150
@@ -169,11 +174,13 @@ class Limits:
     waiting_per_guild: int = 500
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 4096 * 4096
+    tightened: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a request gets where it does not say: the model's own best, then the guild's."""
+    """What a request gets where it does not say: the model's own best, then the guild's. style: put around
+    prompts that are not literal; "none" asks for none."""
 
     width: int
     height: int
@@ -182,3 +189,6 @@ class Defaults:
     scheduler: str | None = None
     model: str | None = None
     styles: Mapping[str, str] = field(default_factory=dict)
+    count: int = 1
+    negative_prompt: str = ""
+    style: str | None = None

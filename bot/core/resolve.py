@@ -57,6 +57,7 @@ def resolve(
     """
     model = find_model(options.model or defaults.model, models, said=options.model is not None)
     defaults = _defaults(defaults, model)
+    options = _styled(options, defaults, literal=literal)
     prompts = _prompts(options, defaults, limits, literal=literal)
     check_inputs(init_image, mask_image, options, limits)
     draft = replace(
@@ -90,8 +91,8 @@ def _draft(
         steps=_or(options.steps, defaults.steps),
         guidance_scale=_or(options.guidance_scale, defaults.guidance_scale),
         seed=seed() % (MAX_SEED + 1) if options.seed is None else options.seed,
-        count=_or(options.count, 1),
-        negative_prompt=checked_text(options.negative_prompt or "", "negative_prompt", limits),
+        count=_or(options.count, defaults.count),
+        negative_prompt=_negative(options, defaults, limits),
         scheduler=pick_scheduler(options.scheduler, model, default=defaults.scheduler),
         model=defaults.model,
         style=None if options.style is None else find_style(options.style, defaults.styles),
@@ -106,11 +107,28 @@ def _usual_strength(of: Options | ImageRequest) -> float:
     return UPSCALE_STRENGTH if of.upscale else VARY_STRENGTH if of.source else DEFAULT_STRENGTH
 
 
+def _negative(options: Options, defaults: Defaults, limits: Limits) -> str:
+    said = options.negative_prompt
+    return checked_text(defaults.negative_prompt if said is None else said, "negative_prompt", limits)
+
+
+def _styled(options: Options, defaults: Defaults, *, literal: bool) -> Options:
+    """The options with the default style where none is said; "none" and nothing ask for no style."""
+    if options.style is None:
+        return options if literal else replace(options, style=defaults.style)
+    none = options.style.strip().casefold() in ("", "none") and options.style not in defaults.styles
+    return replace(options, style=None) if none else options
+
+
 def _without_unheeded(draft: ImageRequest, params: frozenset[str] | None) -> ImageRequest:
     """Defaults that the backend would not heed are left to it."""
-    keeps = {"scheduler", "strength"} if params is None else params
-    scheduler = draft.scheduler if "scheduler" in keeps else None
-    return replace(draft, scheduler=scheduler, strength=draft.strength if "strength" in keeps else None)
+    keeps = {"scheduler", "strength", "negative_prompt"} if params is None else params
+    return replace(
+        draft,
+        scheduler=draft.scheduler if "scheduler" in keeps else None,
+        strength=draft.strength if "strength" in keeps else None,
+        negative_prompt=draft.negative_prompt if "negative_prompt" in keeps else "",
+    )
 
 
 def _or(said: N | None, default: N) -> N:
@@ -120,11 +138,11 @@ def _or(said: N | None, default: N) -> N:
 def as_options(request: ImageRequest) -> Options:
     """A request's full recipe but for its pictures: resolving it gives the request again.
 
-    The style is left out, for its words are in the prompt already.
+    No style is put around the prompt again, for its words are there already.
     """
     return Options(
         prompt=plain(request.prompt),
-        negative_prompt=request.negative_prompt or None,
+        negative_prompt=request.negative_prompt,
         width=request.width,
         height=request.height,
         steps=request.steps,
@@ -133,6 +151,7 @@ def as_options(request: ImageRequest) -> Options:
         count=request.count,
         scheduler=request.scheduler,
         model=request.model,
+        style="none" if request.style else None,
         strength=request.strength,
         spoiler=request.spoiler,
         upscale=request.upscale,
@@ -150,11 +169,11 @@ def differences(request: ImageRequest, defaults: Defaults, limits: Limits = _LIM
         not same_size and ratio_name(request.width, request.height, area, limits),
         request.steps != defaults.steps and f"{request.steps} {'step' if request.steps == 1 else 'steps'}",
         request.guidance_scale != defaults.guidance_scale and f"guidance {number(request.guidance_scale)}",
-        request.count != 1 and f"{request.count} pictures",
+        request.count != defaults.count and f"{request.count} picture{'s' * (request.count > 1)}",
         request.scheduler != defaults.scheduler and request.scheduler,
         request.model != defaults.model and request.model,
-        request.style,
-        negative and f"no {negative}",
+        request.style != defaults.style and (request.style or (not request.source and "no style")),
+        request.negative_prompt != defaults.negative_prompt and negative and f"no {negative}",
         request.init_image
         and not remade
         and f"from a picture, strength {number(request.strength or DEFAULT_STRENGTH)}",
@@ -175,14 +194,14 @@ def _defaults(defaults: Defaults, model: Model | None) -> Defaults:
     """The defaults, those of `model` where they are another model's."""
     if model is None or model.id == defaults.model:
         return defaults
-    return Defaults(
+    return replace(
+        defaults,
         width=model.width,
         height=model.height,
         steps=model.steps,
         guidance_scale=model.guidance_scale,
         scheduler=model.scheduler,
         model=model.id,
-        styles=defaults.styles,
     )
 
 

@@ -8,7 +8,8 @@ any more fails by itself, and what belongs to a platform that is not enabled now
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from bot.core import outcomes
 from bot.core.codec import request_from_json
@@ -19,22 +20,32 @@ from bot.core.errors import ProtocolError
 from bot.core.fairqueue import FairQueue
 from bot.core.lanes import Lane
 from bot.core.ports import Clock, Store, StoredGroup
-from bot.core.request import Image, State
+from bot.core.request import Image, Requester, State
 
 log = logging.getLogger(__name__)
 
 
 async def revive(
-    store: Store, desk: Desk, queue: FairQueue, dispatcher: Dispatcher, courier: Courier, clock: Clock
+    store: Store,
+    desk: Desk,
+    queue: FairQueue,
+    dispatcher: Dispatcher,
+    courier: Courier,
+    clock: Clock,
+    weigh: Callable[[Requester], Awaitable[None]],
 ) -> int:
-    """Rebuild the desk and the queue from the store. Returns how many groups were unfinished."""
-    queue.restore(await store.tags())
+    """Rebuild the desk and the queue from the store. Returns how many groups were unfinished.
+
+    weigh: sets a member's weight in the queue, for weights are as they are set now, not as they were stored.
+    """
+    queue.restore(replace(tag, weight=1.0) for tag in await store.tags())
     taken: list[tuple[StoredGroup, LiveGroup]] = []
     for stored in await store.unfinished():
         if _served(stored, courier) and (group := await _read(stored, store, clock)):
             taken.append((stored, group))
             desk.add(group)
             desk.reserve(group.requester, sum(_waits(job) for job in group.jobs))
+            await weigh(group.requester)
     jobs = [job for _, group in taken for job in group.jobs]  # in order of acceptance
     running = [job for job in jobs if job.state is State.RUNNING]
     for job in jobs:  # all of them before anything else is asked of the queue

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from bot.core.desk import Desk, LiveGroup, status_of
 from bot.core.dispatcher import Dispatcher
@@ -17,6 +18,8 @@ from bot.core.errors import Forbidden, NotFound, Unavailable
 from bot.core.estimator import Estimator
 from bot.core.gallery import Gallery
 from bot.core.grammar import parse
+from bot.core.guilds import Rules, admit, defaults_of, limits_of, shows_flagged
+from bot.core.house_rules import HouseRules
 from bot.core.intake import Acknowledge, Intake, Submission, Ticket
 from bot.core.links import Links, link_base
 from bot.core.moderation import Moderation
@@ -33,7 +36,6 @@ from bot.core.ports import (
 )
 from bot.core.remakes import Remakes, own
 from bot.core.request import (
-    JSON,
     MAX_SEED,
     Defaults,
     ImageRequest,
@@ -44,32 +46,15 @@ from bot.core.request import (
 )
 from bot.core.resolve import differences, resolve
 from bot.core.settings import Settings
+from bot.core.shelf import Shelf
+from bot.core.usage import HOUR, Why, why
 
 __all__ = ["Shelf", "Studio", "Submission", "Ticket"]
 
 
-class Shelf:
-    """Durable key and value pairs of one adapter."""
-
-    def __init__(self, store: Store, name: str) -> None:
-        self._store = store
-        self._name = name
-
-    async def get(self, key: str) -> JSON:
-        """The value, None where there is none."""
-        return await self._store.shelf_get(self._name, key)
-
-    async def put(self, key: str, value: JSON) -> None:
-        """Set the value; None deletes it."""
-        await self._store.shelf_put(self._name, key, value)
-
-    async def put_once(self, key: str, value: JSON) -> bool:
-        """Set the value where there is none; False where there was one."""
-        return await self._store.shelf_put_once(self._name, key, value)
-
-
 class Studio:
-    """The core's face. open_line: called with each accepted group, to prepare its conversation."""
+    """The core's face. house: the rules of guilds; open_line: called with each accepted group, to prepare its
+    conversation."""
 
     def __init__(
         self,
@@ -81,6 +66,7 @@ class Studio:
         estimator: Estimator,
         moderation: Moderation,
         clock: Clock,
+        house: HouseRules,
         *,
         open_line: Callable[[StoredGroup, LiveGroup], None],
     ) -> None:
@@ -90,6 +76,8 @@ class Studio:
         self._dispatcher = dispatcher
         self._gallery = gallery
         self._moderation = moderation
+        self._clock = clock
+        self._house = house
         self._intake = Intake(
             settings.limits,
             store,
@@ -130,8 +118,12 @@ class Studio:
         """The ranges of a request."""
         return self.settings.limits
 
+    def limits_of(self, rules: Rules) -> Limits:
+        """The ranges where these rules hold: a guild may tighten them."""
+        return limits_of(self.limits, rules)
+
     async def _limits_for(self, submission: Submission) -> Limits:
-        return self.limits
+        return self.limits_of(await self.rules(submission.requester.tenant, submission.channel))
 
     def models(self) -> tuple[Model, ...]:
         """The models offered now, the default first."""
@@ -141,21 +133,12 @@ class Studio:
                 found.setdefault(model.id, model)
         return tuple(found.values())
 
-    def defaults(self, model: str | None = None) -> Defaults:
+    def defaults(self, model: str | None = None, *, rules: Rules | None = None) -> Defaults:
         """What a request gets where it does not say. An unknown model gets the default one's."""
         models = self.models()
         if not models:
             raise Unavailable("No backend is ready to make pictures.", retry_after=10.0)
-        best = next((one for one in models if one.id == model), models[0])
-        return Defaults(
-            best.width,
-            best.height,
-            best.steps,
-            best.guidance_scale,
-            scheduler=best.scheduler,
-            model=best.id,
-            styles=self.settings.styles,
-        )
+        return defaults_of(models, model, rules or Rules(), self.limits, self.settings.styles)
 
     def params(self, model: str | None) -> frozenset[str]:
         """Names of the optional fields that some backend honours for this model (None: the default one)."""
@@ -177,35 +160,82 @@ class Studio:
         """
         if not self.accepting:
             raise Unavailable("Fairbrush is restarting. Send it again in a minute.", retry_after=30.0)
-        options = self._options(submission)
-        requests = await self._resolve(submission, options)
+        rules = await self.rules(submission.requester.tenant, submission.channel)
+        admit(submission.requester, submission.channel, rules)
+        limits = self.limits_of(rules)
+        options = self._options(submission, limits)
+        requests = await self._resolve(submission, options, rules)
         await asyncio.to_thread(self._check_words, submission, requests)
-        told = differences(requests[0], self.defaults(requests[0].model))
-        return await self._intake.take(submission, options, requests, told, acknowledge)
+        told = differences(requests[0], self._usual(requests[0], rules))
+        await self._house.weigh(submission.requester)
+        return await self._intake.take(submission, options, requests, told, acknowledge, limits)
 
-    def _options(self, submission: Submission) -> Options:
+    def _options(self, submission: Submission, limits: Limits) -> Options:
         base = submission.options or Options()
         if submission.literal or not submission.text:
             return merge(base, Options(prompt=submission.text)) if submission.text else base
-        return merge(base, parse(submission.text, limits=self.limits))
+        return merge(base, parse(submission.text, limits=limits))
 
-    async def _resolve(self, submission: Submission, options: Options) -> tuple[ImageRequest, ...]:
-        models = self.models()
-        return resolve(
+    async def _resolve(
+        self, submission: Submission, options: Options, rules: Rules
+    ) -> tuple[ImageRequest, ...]:
+        defaults = self.defaults(options.model, rules=rules)
+        requests = resolve(
             options,
-            defaults=self.defaults(options.model),
-            limits=self.limits,
-            models=models,
+            defaults=defaults,
+            limits=self.limits_of(rules),
+            models=self.models(),
             seed=lambda: secrets.randbelow(MAX_SEED + 1),
-            params=self.params(options.model if any(m.id == options.model for m in models) else None),
+            params=self.params(defaults.model),
             init_image=await self._gallery.take_in(submission.init_image),
             mask_image=await self._gallery.take_in(submission.mask_image),
             literal=submission.literal,
         )
+        shown = shows_flagged(rules, age_restricted=submission.age_restricted)
+        return tuple(replace(request, show_flagged=shown) for request in requests)
+
+    def _usual(self, request: ImageRequest, rules: Rules) -> Defaults:
+        """What a receipt compares with: the best of the request's own model, and the model usual here."""
+        return replace(self.defaults(request.model, rules=rules), model=self.defaults(rules=rules).model)
 
     def _check_words(self, submission: Submission, requests: Sequence[ImageRequest]) -> None:
         for request in requests:
             self._moderation.check_request(request, names=submission.file_names)
+
+    # --- a guild's own rules ---
+
+    async def rules(self, tenant: str, channel: str = "") -> Rules:
+        """The guild's rules with the channel's over them. Raises Unavailable where they cannot be read."""
+        return await self._house.rules(tenant, channel)
+
+    async def own_rules(self, tenant: str, channel: str = "") -> Rules:
+        """What is said at exactly this level, for a settings form."""
+        return await self._house.own_rules(tenant, channel)
+
+    async def set_rules(self, by: Requester, rules: Rules, *, channel: str = "", admin: bool) -> Rules:
+        """Replace the rules of `by`'s guild, or of a channel; they hold from the next request on.
+
+        admin: the platform says that `by` may manage the guild. Returns them with names as they are offered.
+        Raises Forbidden unless `by` may or is an operator, and InvalidRequest.
+        """
+        return await self._house.set_rules(by, rules, channel=channel, admin=admin, models=self.models())
+
+    def is_operator(self, by: Requester) -> bool:
+        """Whether they run this program: FAIRBRUSH_OPERATORS."""
+        return self._house.is_operator(by)
+
+    def weight(self, tenant: str) -> float:
+        """A tenant's share among tenants; 1 where none is set."""
+        return self._house.weights.of(tenant)
+
+    async def set_weight(self, by: Requester, tenant: str, weight: float) -> None:
+        """Set it, 0.1 to 100, for good. Raises Forbidden unless `by` is an operator, and InvalidRequest."""
+        await self._house.set_weight(by, tenant, weight)
+
+    async def why(self, by: Requester) -> Why:
+        """Why somebody waits: who shares the machines, and what was used of them in the last hour."""
+        used = await self._store.usage(self._clock.now() - HOUR)
+        return why(by, self._desk.groups.values(), self._dispatcher.lanes, used)
 
     # --- look ---
 

@@ -155,10 +155,19 @@ class Work:
             case ImageReady() if 0 <= event.index < job.request.count:
                 job.images[event.index] = event
             case ImageRejected() if 0 <= event.index < job.request.count:
-                job.rejected[event.index] = event.reason
+                _note_flagged(job, event)
             case _:
                 return False
         return True
+
+
+def _note_flagged(job: LiveJob, event: ImageRejected) -> None:
+    """A picture that a check flags: shown behind a spoiler where the guild wants it so, else dropped."""
+    if job.request.show_flagged and event.data is not None:
+        job.images[event.index] = ImageReady(event.index, event.data, event.mime, event.seed)
+        job.flagged[event.index] = event.reason
+    else:
+        job.rejected[event.index] = event.reason
 
 
 def _plausible(done: Done) -> Done:

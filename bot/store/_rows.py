@@ -27,7 +27,7 @@ _JOB = (
     "job, sequence, job_id, position, request, cost, state, attempt, backend, ref, message, reference, "
     "device_seconds, money, model, notes, started_at, ended_at, field"
 )
-_PICTURE = "job, name, position, mime, width, height, seed, alt_text, recipe, withheld"
+_PICTURE = "job, name, position, mime, width, height, seed, alt_text, recipe, withheld, spoiler"
 _KEY = "key_id, name, digest, created_at, organization, weight, daily_budget, revoked_at"
 
 
@@ -84,6 +84,16 @@ def picture(db: sqlite3.Connection, name: str) -> tuple[StoredGroup, StoredPictu
     return owner, next(found for job in owner.jobs for found in job.pictures if found.name == name)
 
 
+def usage(db: sqlite3.Connection, since: float) -> Sequence[tuple[Requester, float]]:
+    """Device-seconds of jobs that ended since then, by member."""
+    rows = db.execute(
+        "SELECT platform, guild, user, sum(device_seconds) FROM jobs JOIN groups USING (sequence) "
+        "WHERE ended_at >= ? GROUP BY platform, guild, user",
+        (since,),
+    )
+    return [(Requester(platform, guild, user), seconds) for platform, guild, user, seconds in rows]
+
+
 def outbox(db: sqlite3.Connection, limit: int) -> Sequence[Delivery]:
     """Undelivered rows, soonest due first, then in order of acceptance."""
     rows = db.execute(
@@ -125,6 +135,12 @@ def shelf_get(db: sqlite3.Connection, shelf: str, name: str) -> JSON:
     """A value, None where there is none."""
     row = db.execute("SELECT value FROM shelf WHERE shelf = ? AND key = ?", (shelf, name)).fetchone()
     return cast(JSON, json.loads(row[0])) if row else None
+
+
+def shelf_items(db: sqlite3.Connection, shelf: str) -> Mapping[str, JSON]:
+    """All keys and values of a shelf."""
+    rows = db.execute("SELECT key, value FROM shelf WHERE shelf = ?", (shelf,))
+    return {key: cast(JSON, json.loads(value)) for key, value in rows}
 
 
 def check(db: sqlite3.Connection) -> str:
@@ -205,7 +221,7 @@ def _job(row: Row, group_id: str, pictures: Sequence[StoredPicture]) -> StoredJo
 
 
 def _picture(row: Row) -> StoredPicture:
-    _, name, position, mime, width, height, seed, alt_text, recipe, withheld = row
+    _, name, position, mime, width, height, seed, alt_text, recipe, withheld, spoiler = row
     return StoredPicture(
         name=name,
         index=position,
@@ -216,4 +232,5 @@ def _picture(row: Row) -> StoredPicture:
         alt_text=alt_text,
         recipe=json.loads(recipe),
         withheld=bool(withheld),
+        spoiler=bool(spoiler),
     )

@@ -115,7 +115,12 @@ _FIRST = (
 
 _FAILED_FIELD = ("ALTER TABLE jobs ADD COLUMN field TEXT NOT NULL DEFAULT ''",)
 
-STEPS: Sequence[Sequence[str]] = (_FIRST, _FAILED_FIELD)
+_SPOILERS = ("ALTER TABLE pictures ADD COLUMN spoiler INTEGER NOT NULL DEFAULT 0",)
+
+# What was used in the last hour is asked whenever somebody wonders why they wait. It covers that query.
+_USAGE = ("CREATE INDEX jobs_ended ON jobs (ended_at, sequence, device_seconds) WHERE ended_at IS NOT NULL",)
+
+STEPS: Sequence[Sequence[str]] = (_FIRST, _FAILED_FIELD, _SPOILERS, _USAGE)
 
 
 def prepare(path: Path, steps: Sequence[Sequence[str]] = STEPS) -> sqlite3.Connection:

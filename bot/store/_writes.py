@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
-from bot.core.ports import ApiKey, Outcome, ShareTag, StoredGroup
+from bot.core.ports import ApiKey, Outcome, ShareTag, StoredGroup, StoredPicture
 from bot.core.request import State
 from bot.store import _rows
 from bot.store._rows import dumps
@@ -152,11 +152,12 @@ def ending(outcome: Outcome) -> Ending:
         dumps(outcome.notes),
         outcome.field,
     )
-    pictures = [
-        (p.name, p.index, p.mime, p.width, p.height, p.seed, p.alt_text, dumps(p.recipe), p.withheld)
-        for p in outcome.pictures
-    ]
-    return Ending(job, pictures)
+    return Ending(job, [_picture(picture) for picture in outcome.pictures])
+
+
+def _picture(picture: StoredPicture) -> Columns:
+    place = (picture.name, picture.index, picture.mime, picture.width, picture.height, picture.seed)
+    return *place, picture.alt_text, dumps(picture.recipe), picture.withheld, picture.spoiler
 
 
 def finish(
@@ -173,8 +174,8 @@ def finish(
         return False
     job, sequence = db.execute("SELECT job, sequence FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
     db.executemany(
-        "INSERT INTO pictures (job, name, position, mime, width, height, seed, alt_text, recipe, withheld) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO pictures (job, name, position, mime, width, height, seed, alt_text, recipe, withheld, "
+        "spoiler) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(job, *columns) for columns in end.pictures],
     )
     if not _has_unfinished(db, sequence):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -160,6 +160,10 @@ class SqliteStore:
         """All files that groups name: pictures of results, and those that requests start from."""
         return await self._read(_rows.file_names)
 
+    async def usage(self, since: float) -> Sequence[tuple[Requester, float]]:
+        """Device-seconds of jobs that ended at `since` or later, by member and guild."""
+        return await self._read(_rows.usage, since)
+
     async def forget(self, group_id: str) -> Sequence[str]:
         """Delete an ended group; the names of its picture files. () where it is unknown or has not ended."""
         return await self._write(_writes.forget, group_id)
@@ -193,6 +197,10 @@ class SqliteStore:
     async def shelf_put_once(self, shelf: str, key: str, value: JSON) -> bool:
         """Set a value where there is none; False where there was one."""
         return await self._write(_writes.shelf_put_once, shelf, key, None if value is None else dumps(value))
+
+    async def shelf_items(self, shelf: str) -> Mapping[str, JSON]:
+        """All keys and values of a shelf."""
+        return await self._read(_rows.shelf_items, shelf)
 
     # --- upkeep -------------------------------------------------------------------------------------------
 

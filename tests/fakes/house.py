@@ -59,7 +59,9 @@ class House:
         waiting = Counter[str]()
         for group in self.desk.groups.values():
             jobs = sum(job.state in (State.ACCEPTED, State.QUEUED) for job in group.jobs)
-            waiting += Counter({group.requester.member: jobs, group.requester.tenant: jobs})
+            who = group.requester
+            here = f"{who.member} in {who.tenant}"
+            waiting += Counter({who.member: jobs, who.tenant: jobs, here: jobs})
         assert self.desk._reserved == waiting
 
     async def ask(self, text: str, *, user: str = "ann", guild: str = "g1", key: str | None = None) -> Ticket:

@@ -203,6 +203,15 @@ class MemoryStore:
         made = [name for group in groups for name in _names(group)]
         return frozenset([*made, *(name for name in inputs if isinstance(name, str))])
 
+    async def usage(self, since: float) -> Sequence[tuple[Requester, float]]:
+        used: dict[tuple[str, str, str], float] = {}
+        for group in self._open().groups.values():
+            who = group.requester.platform, group.requester.guild, group.requester.user
+            for job in group.jobs:
+                if job.ended_at is not None and job.ended_at >= since:
+                    used[who] = used.get(who, 0.0) + job.device_seconds
+        return [(Requester(*who), seconds) for who, seconds in used.items()]
+
     async def forget(self, group_id: str) -> Sequence[str]:
         group = self._open().groups.get(group_id)
         if group is None or not _ended(group):
@@ -243,6 +252,9 @@ class MemoryStore:
             return False
         await self.shelf_put(shelf, key, value)
         return True
+
+    async def shelf_items(self, shelf: str) -> Mapping[str, JSON]:
+        return {key: value for (name, key), value in self._open().shelves.items() if name == shelf}
 
     async def check(self) -> str:
         self._open()
