@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from adapters.discord import render
 from adapters.discord.address import Place, place_from_json
+from adapters.discord.autocomplete import Recent
 from adapters.discord.client import Client
 from adapters.discord.connection import Connection
 from adapters.discord.conversation import DiscordConversation
+from adapters.discord.uploads import Downloads
 from adapters.discord.wire import Wire
 from bot.core.intake import Ticket
 from bot.core.messages import one_line
@@ -40,6 +42,8 @@ class Discord:
         self.connection = Connection(self)
         self.wire = Wire(self.connection.online)
         self.answered: dict[str, Place] = {}
+        self.recent = Recent()
+        self.downloads = Downloads(settings.platform_urls.get("discord", ""))
 
     @property
     def client(self) -> Client | None:

@@ -92,7 +92,7 @@ def command(
     contexts: app_commands.AppCommandContext = EVERYWHERE,
     installs: app_commands.AppInstallationType = BOTH_INSTALLS,
 ) -> app_commands.Command[Any, ..., None]:
-    """A slash command. callback: called with the interaction and the options by name, None where not given."""
+    """A slash command. callback: called with the interaction and the options by name, None for none."""
 
     async def invoke(interaction: Interaction, **values: Any) -> None:
         await callback(interaction, **values)

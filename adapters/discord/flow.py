@@ -213,18 +213,22 @@ async def ask(
     mask_image: bytes | None = None,
     file_names: tuple[str, ...] = (),
     answer: Answer | None = None,
+    draft: Draft | None = None,
 ) -> None:
     """Give a request to `act` and answer: with the receipt, or in private with what is wrong.
 
     text: the prompt as typed, flags and all; options: what came by native options; answer: where one was
-    made before something slow. Never raises a FairbrushError.
+    made before something slow; draft: what a refused request is opened with again, where that is more than
+    text and options. Never raises a FairbrushError.
     """
     answer = answer or Answer(interaction)
+    if draft is None and init_image is None:
+        draft = Draft(text=text, options=options or Options())
     try:
         await _ask(adapter, answer, act, text, options, init_image, mask_image, file_names)
     except FairbrushError as error:
         log.info("interaction %s: refused: %s %s", interaction.id, error.message, error.detail)
-        await _refuse(adapter, answer, error, text, options, redraft=init_image is None)
+        await _refuse(adapter, answer, error, text, options, draft)
     except discord.HTTPException:
         raise
     except Exception:
@@ -274,8 +278,7 @@ async def _refuse(
     error: FairbrushError,
     text: str,
     options: Options | None,
-    *,
-    redraft: bool,
+    draft: Draft | None,
 ) -> None:
     """What is wrong, the prompt to send again, and a way to correct it."""
     prompt = text or (options.prompt if options else "")
@@ -288,8 +291,7 @@ async def _refuse(
     items: list[ui.Item[ui.LayoutView]] = [render.text(said)]
     if file is not None:
         items.append(ui.File("attachment://prompt.txt"))
-    if prompt and redraft:
-        draft = Draft(text=text, options=options or Options())
+    if prompt and draft is not None:
         token = await Drafts(adapter.studio.shelf("discord")).keep(draft)
         items += render.row([render.button(Action.EDIT, token, "Edit")])
     await answer.refuse(render.sealed(*items), file)

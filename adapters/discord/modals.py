@@ -16,7 +16,7 @@ import discord
 from discord import ui
 
 from adapters.discord.drafts import Draft
-from adapters.discord.uploads import Upload
+from adapters.discord.uploads import Attached
 from bot.core.checks import checked_text
 from bot.core.errors import InvalidRequest
 from bot.core.grammar import format_options, parse
@@ -129,19 +129,19 @@ class Filled:
     """What a form came back with: its text fields by custom_id, and the picture attached to it."""
 
     values: Mapping[str, str] = field(default_factory=dict)
-    upload: Upload | None = None
+    upload: Attached | None = None
 
 
 def read_form(data: Mapping[str, Any]) -> Filled:
     """The fields of a MODAL_SUBMIT's data."""
     values: dict[str, str] = {}
-    upload: Upload | None = None
+    upload: Attached | None = None
     attachments = data.get("resolved", {}).get("attachments", {})
     for entry in _fields(data.get("components", ())):
         if isinstance(entry.get("value"), str):
             values[str(entry.get("custom_id"))] = entry["value"]
         elif found := [attachments[key] for key in entry.get("values", ()) if key in attachments]:
-            upload = Upload.of(found[0])
+            upload = Attached.of(found[0])
     return Filled(values, upload)
 
 

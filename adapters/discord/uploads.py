@@ -23,7 +23,7 @@ _CHUNK: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class Attached:
     """An attachment as Discord describes it; size: in bytes, which is not trusted."""
 
     url: str
@@ -31,12 +31,12 @@ class Upload:
     size: int = 0
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Upload:
+    def of(cls, data: Mapping[str, Any]) -> Attached:
         """From the JSON of an attachment."""
         return cls(str(data["url"]), str(data.get("filename", "")), int(data.get("size", 0)))
 
     @classmethod
-    def from_attachment(cls, attachment: discord.Attachment) -> Upload:
+    def from_attachment(cls, attachment: discord.Attachment) -> Attached:
         """From the library's attachment."""
         return cls(attachment.url, attachment.filename, attachment.size)
 
@@ -57,7 +57,7 @@ class Downloads:
         self._own = URL(api_url).origin() if api_url else None
         self._seconds = seconds
 
-    async def fetch(self, upload: Upload, *, most: int) -> bytes:
+    async def fetch(self, upload: Attached, *, most: int) -> bytes:
         """The bytes of an attachment, at most `most`.
 
         Raises InvalidRequest where it is too large, not Discord's or gone; Unavailable for the rest.
