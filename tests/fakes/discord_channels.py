@@ -1,0 +1,505 @@
+"""What a bot may ask about channels, threads, messages and itself, with its own token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from discord import Permissions
+
+from tests.fakes.discord_bodies import Body, create, edit
+from tests.fakes.discord_errors import Refused, invalid
+from tests.fakes.discord_json import (
+    application_json,
+    channel_json,
+    guild_json,
+    me_json,
+    member_json,
+    message_json,
+    user_json,
+)
+from tests.fakes.discord_rest import Answer, Call, Handler
+from tests.fakes.discord_state import (
+    CATEGORY,
+    DM,
+    FORUM,
+    MEDIA,
+    NEWS,
+    NEWS_THREAD,
+    PRIVATE_THREAD,
+    PUBLIC_THREAD,
+    TEXT,
+    THREADS,
+    TIER_LIMITS,
+    Channel,
+    Guild,
+    Json,
+    Message,
+    World,
+)
+
+NONCE_LIFE, OLD, MOST_NONCE = 300.0, 3600.0, 25
+TEXTLESS = frozenset({CATEGORY, FORUM, MEDIA})
+
+
+class Desk:
+    """The rules that tests may switch. old_edits: edits that a message over an hour old still takes before
+    30046 (None: any number); most_threads: active threads of a guild; closed: users that take no DMs."""
+
+    def __init__(self) -> None:
+        self.old_edits: int | None = None
+        self.most_threads = 1000
+        self.closed: set[int] = set()
+        self.commands_put = 0
+        self.session_limit = {
+            "total": 1000,
+            "remaining": 1000,
+            "reset_after": 86_400_000,
+            "max_concurrency": 1,
+        }
+        self.shards = 1
+        self._old: dict[int, int] = {}
+
+    def routes(self) -> Mapping[str, Handler]:
+        """Handlers, by operation."""
+        message = "/channels/{channel_id}/messages/{message_id}"
+        return {
+            "GET /users/@me": lambda call: Answer(200, me_json(call.world)),
+            "GET /oauth2/applications/@me": lambda call: Answer(200, application_json(call.world)),
+            "GET /applications/@me": lambda call: Answer(200, application_json(call.world)),
+            "GET /gateway": lambda call: Answer(200, {"url": gateway_of(call.world)}),
+            "GET /gateway/bot": self.gateway,
+            "GET /users/{user_id}": get_user,
+            "POST /users/@me/channels": open_dm,
+            "GET /guilds/{guild_id}": get_guild,
+            "GET /guilds/{guild_id}/members/{user_id}": get_member,
+            "GET /applications/{application_id}/commands": lambda call: Answer(200, call.world.commands),
+            "PUT /applications/{application_id}/commands": self.put_commands,
+            "GET /channels/{channel_id}": get_channel,
+            "PATCH /channels/{channel_id}": patch_channel,
+            "DELETE /channels/{channel_id}": delete_channel,
+            "POST /channels/{channel_id}/typing": type_in_channel,
+            "GET /channels/{channel_id}/messages": list_messages,
+            "POST /channels/{channel_id}/messages": self.post_message,
+            f"GET {message}": get_message,
+            f"PATCH {message}": self.patch_message,
+            f"DELETE {message}": delete_message,
+            f"POST {message}/threads": self.thread_from_message,
+            "POST /channels/{channel_id}/threads": self.thread,
+            "PUT /channels/{channel_id}/thread-members/@me": join_thread,
+            "PUT /channels/{channel_id}/thread-members/{user_id}": join_thread,
+        }
+
+    def gateway(self, call: Call) -> Answer:
+        """GET /gateway/bot."""
+        told = {
+            "url": gateway_of(call.world),
+            "shards": self.shards,
+            "session_start_limit": self.session_limit,
+        }
+        return Answer(200, told)
+
+    def put_commands(self, call: Call) -> Answer:
+        """Replaces all commands; those whose name and type stay keep their ids."""
+        world = call.world
+        self.commands_put += 1
+        known = {(each["name"], each["type"]): each["id"] for each in world.commands}
+        names = [(each["name"], each.get("type", 1)) for each in call.body.json]
+        if len(set(names)) < len(names):
+            code = "APPLICATION_COMMANDS_DUPLICATE_NAME"
+            raise invalid("name", code, "Application command names must be unique")
+        version = str(world.new_id())
+        world.commands = [
+            _command(world, each, known.get(name) or str(world.new_id()), version)
+            for name, each in zip(names, call.body.json, strict=True)
+        ]
+        return Answer(200, world.commands)
+
+    # --- messages -----------------------------------------------------------------------------------------
+
+    def post_message(self, call: Call) -> Answer:
+        """A message; the same nonce within minutes answers the first one."""
+        world, channel, sent = call.world, channel_of(call), call.body.json
+        if channel.type in TEXTLESS:
+            raise Refused(50008)
+        if channel.type == DM and channel.recipients[0].id in self.closed:
+            raise Refused(50007)
+        check_may_send(world, channel, call.body)
+        nonce = sent.get("nonce")
+        if nonce is not None and len(str(nonce)) > MOST_NONCE:
+            raise invalid("nonce", "NONCE_TYPE_TOO_LONG", f"Must be {MOST_NONCE} or fewer in length.")
+        if sent.get("enforce_nonce") and (first := _same_nonce(world, channel, nonce)) is not None:
+            return Answer(200, message_json(world, first))
+        reference = _reference(world, channel, sent)
+        if channel.is_thread and channel.archived:
+            revive(world, channel)
+        message = create(world, channel, call.body, limit=file_limit(channel))
+        if reference is not None:
+            message.reference, message.type = reference, 19
+        tell_message(world, "MESSAGE_CREATE", message)
+        return Answer(200, message_json(world, message))
+
+    def patch_message(self, call: Call) -> Answer:
+        """An edit of the bot's own message."""
+        world, channel, message = call.world, channel_of(call), message_of(call)
+        if message.author is not world.me:
+            raise Refused(50005)
+        if channel.archived:
+            raise Refused(50083)
+        if world.now() - message.at > OLD and self.old_edits is not None:
+            self._old[message.id] = self._old.get(message.id, 0) + 1
+            if self._old[message.id] > self.old_edits:
+                raise Refused(30046)
+        edit(world, message, call.body, by="bot", limit=file_limit(channel))
+        tell_message(world, "MESSAGE_UPDATE", message)
+        return Answer(200, message_json(world, message))
+
+    # --- threads ------------------------------------------------------------------------------------------
+
+    def thread_from_message(self, call: Call) -> Answer:
+        """A thread with the message's own id."""
+        world, channel, message = call.world, channel_of(call), message_of(call)
+        if channel.type not in (TEXT, NEWS):
+            raise Refused(50024)
+        self._check_threads(world, channel, "create_public_threads")
+        if message.id in world.channels:
+            raise Refused(160004)
+        kind = NEWS_THREAD if channel.type == NEWS else PUBLIC_THREAD
+        thread = make_thread(world, channel, message.id, call.body.json, kind)
+        message.thread_id = thread.id
+        world.tell(
+            "THREAD_CREATE", lambda: channel_json(world, thread) | {"newly_created": True}, _of(thread)
+        )
+        tell_message(world, "MESSAGE_UPDATE", message)
+        return Answer(201, channel_json(world, thread))
+
+    def thread(self, call: Call) -> Answer:
+        """A thread without a message, or a post in a forum."""
+        world, channel, sent = call.world, channel_of(call), call.body.json
+        if channel.type in (FORUM, MEDIA):
+            return self._post(call, channel)
+        if channel.type not in (TEXT, NEWS):
+            raise Refused(50024)
+        kind = sent.get("type") or PRIVATE_THREAD
+        private = kind == PRIVATE_THREAD
+        self._check_threads(world, channel, "create_private_threads" if private else "create_public_threads")
+        thread = make_thread(world, channel, world.new_id(), sent, kind)
+        world.tell(
+            "THREAD_CREATE", lambda: channel_json(world, thread) | {"newly_created": True}, _of(thread)
+        )
+        return Answer(201, channel_json(world, thread))
+
+    def _post(self, call: Call, forum: Channel) -> Answer:
+        world, sent = call.world, call.body.json
+        self._check_threads(world, forum, "send_messages")
+        thread = make_thread(world, forum, world.new_id(), sent, PUBLIC_THREAD)
+        try:
+            first = create(world, thread, Body(sent["message"], call.body.files), limit=file_limit(forum))
+        except Refused:
+            del world.channels[thread.id], thread.guild.threads[thread.id]  # type: ignore[union-attr]
+            raise
+        del thread.messages[first.id]
+        first.id = thread.id
+        thread.messages[first.id] = first
+        world.tell(
+            "THREAD_CREATE", lambda: channel_json(world, thread) | {"newly_created": True}, _of(thread)
+        )
+        tell_message(world, "MESSAGE_CREATE", first)
+        return Answer(201, channel_json(world, thread) | {"message": message_json(world, first)})
+
+    def _check_threads(self, world: World, channel: Channel, permission: str) -> None:
+        need(world, channel, permission)
+        assert channel.guild is not None
+        if sum(not each.archived for each in channel.guild.threads.values()) >= self.most_threads:
+            raise Refused(160006)
+
+
+# --- finding ----------------------------------------------------------------------------------------------
+
+
+def gateway_of(world: World) -> str:
+    """Where the gateway is."""
+    return world.cdn.replace("http://", "ws://") + "/gateway"
+
+
+def channel_of(call: Call) -> Channel:
+    """The channel that a request names, if the bot may see it."""
+    channel = call.world.channels.get(int(call.ids["channel_id"]))
+    if channel is None or channel.deleted:
+        raise Refused(10003)
+    if not call.world.permissions(call.world.me, channel).view_channel:
+        raise Refused(50001)
+    return channel
+
+
+def message_of(call: Call) -> Message:
+    """The message that a request names; ephemeral ones are not to be found so."""
+    message = call.world.message(int(call.ids["message_id"]), int(call.ids["channel_id"]))
+    if message is None:
+        raise Refused(10008)
+    return message
+
+
+def need(world: World, channel: Channel, *permissions: str) -> None:
+    """50013 where the bot lacks one of these."""
+    own = world.permissions(world.me, channel)
+    if not own.is_superset(Permissions(**dict.fromkeys(permissions, True))):
+        raise Refused(50013)
+
+
+def check_may_send(world: World, channel: Channel, body: Body) -> None:
+    """Raise where the bot may not send this here."""
+    if channel.guild is None:
+        return
+    need(world, channel, "send_messages_in_threads" if channel.is_thread else "send_messages")
+    if body.files:
+        need(world, channel, "attach_files")
+    if channel.locked and not world.permissions(world.me, channel).manage_threads:
+        raise Refused(160005)
+
+
+def file_limit(channel: Channel) -> int:
+    """Bytes that a file may have here."""
+    return TIER_LIMITS[0] if channel.guild is None else channel.guild.file_limit
+
+
+def _of(channel: Channel) -> int | None:
+    return None if channel.guild is None else channel.guild.id
+
+
+def tell_message(world: World, event: str, message: Message) -> None:
+    """An event about a message; ephemeral ones are told to nobody."""
+    channel = world.channels[message.channel_id]
+    guild_id = _of(channel)
+
+    def data() -> Json:
+        told = message_json(world, message)
+        return told if guild_id is None else told | {"guild_id": str(guild_id)}
+
+    if message.private_to is None:
+        world.tell(event, data, guild_id)
+
+
+def drop_message(world: World, message: Message) -> None:
+    """A message goes; its thread stays."""
+    message.deleted = True
+    channel = world.channels[message.channel_id]
+    world.hidden.pop(message.id, None)
+    channel.messages.pop(message.id, None)
+    gone: Json = {"id": str(message.id), "channel_id": str(channel.id)}
+    if channel.guild is not None:
+        gone["guild_id"] = str(channel.guild.id)
+    if message.private_to is None:
+        world.tell("MESSAGE_DELETE", gone, _of(channel))
+
+
+def drop_channel(world: World, channel: Channel) -> None:
+    """A channel goes with its threads, or a thread alone."""
+    assert channel.guild is not None
+    guild = channel.guild
+    if channel.is_thread:
+        told = {"id": channel.id, "guild_id": guild.id, "parent_id": channel.parent_id}
+        gone: Json = {key: str(value) for key, value in told.items()} | {"type": channel.type}
+        guild.threads.pop(channel.id, None)
+        event = "THREAD_DELETE"
+    else:
+        for each in [each for each in guild.threads.values() if each.parent_id == channel.id]:
+            _forget(world, each)
+            guild.threads.pop(each.id, None)
+        gone, event = channel_json(world, channel), "CHANNEL_DELETE"
+        guild.channels.pop(channel.id, None)
+    _forget(world, channel)
+    world.tell(event, gone, guild.id)
+
+
+def _forget(world: World, channel: Channel) -> None:
+    channel.deleted = True
+    for message in channel.messages.values():
+        message.deleted = True
+    channel.messages.clear()
+    world.channels.pop(channel.id, None)
+
+
+# --- handlers ---------------------------------------------------------------------------------------------
+
+
+def get_user(call: Call) -> Answer:
+    """An account."""
+    user = call.world.users.get(int(call.ids["user_id"]))
+    if user is None:
+        raise Refused(10013, status=404)
+    return Answer(200, user_json(user))
+
+
+def open_dm(call: Call) -> Answer:
+    """The direct messages with a user."""
+    user = call.world.users.get(int(call.body.json["recipient_id"]))
+    if user is None or user.bot:
+        raise Refused(50007)
+    return Answer(200, channel_json(call.world, call.world.dm(user)))
+
+
+def _guild_of(call: Call) -> Guild:
+    guild = call.world.guilds.get(int(call.ids["guild_id"]))
+    if guild is None or not guild.joined:
+        raise Refused(10004)
+    return guild
+
+
+def get_guild(call: Call) -> Answer:
+    """A guild, in short."""
+    told = guild_json(call.world, _guild_of(call))
+    gone = ("channels", "threads", "members", "voice_states", "presences", "stage_instances", "joined_at")
+    return Answer(200, {key: value for key, value in told.items() if key not in gone})
+
+
+def get_member(call: Call) -> Answer:
+    """A member."""
+    member = _guild_of(call).members.get(int(call.ids["user_id"]))
+    if member is None:
+        raise Refused(10007, status=404)
+    return Answer(200, member_json(call.world, member))
+
+
+def get_channel(call: Call) -> Answer:
+    """A channel."""
+    return Answer(200, channel_json(call.world, channel_of(call)))
+
+
+def patch_channel(call: Call) -> Answer:
+    """A thread archived, locked or renamed; a channel renamed."""
+    world, channel, sent = call.world, channel_of(call), call.body.json
+    mine = channel.is_thread and channel.owner_id == world.me.id
+    opens = channel.is_thread and set(sent) == {"archived"} and not sent["archived"] and not channel.locked
+    if not channel.is_thread:
+        need(world, channel, "manage_channels")
+    elif opens:
+        need(world, channel, "send_messages_in_threads")
+    elif not mine or "locked" in sent:
+        need(world, channel, "manage_threads")
+    if channel.archived and sent.get("archived") is not False:
+        raise Refused(50083)
+    channel.name = sent.get("name") or channel.name
+    channel.locked = sent.get("locked", channel.locked)
+    channel.auto_archive = sent.get("auto_archive_duration") or channel.auto_archive
+    if "archived" in sent and channel.archived != sent["archived"]:
+        channel.archived, channel.archived_at = sent["archived"], world.now()
+    event = "THREAD_UPDATE" if channel.is_thread else "CHANNEL_UPDATE"
+    world.tell(event, lambda: channel_json(world, channel), _of(channel))
+    return Answer(200, channel_json(world, channel))
+
+
+def revive(world: World, thread: Channel) -> None:
+    """A message in an archived thread opens it again."""
+    thread.archived, thread.archived_at = False, world.now()
+    world.tell("THREAD_UPDATE", lambda: channel_json(world, thread), _of(thread))
+
+
+def delete_channel(call: Call) -> Answer:
+    """A channel or thread, for good."""
+    world, channel = call.world, channel_of(call)
+    if channel.guild is None:
+        raise Refused(50003)
+    need(world, channel, "manage_threads" if channel.is_thread else "manage_channels")
+    told = channel_json(world, channel)
+    drop_channel(world, channel)
+    return Answer(200, told)
+
+
+def type_in_channel(call: Call) -> Answer:
+    """ "... is typing"."""
+    need(call.world, channel_of(call), "send_messages")
+    return Answer(204)
+
+
+def list_messages(call: Call) -> Answer:
+    """Messages, newest first; limit 1 to 100."""
+    world, channel, query = call.world, channel_of(call), call.query
+    if channel.type in TEXTLESS:
+        raise Refused(50008)
+    if not world.permissions(world.me, channel).read_message_history:
+        return Answer(200, [])
+    ids = sorted(channel.messages, reverse=True)
+    if "before" in query:
+        ids = [each for each in ids if each < int(query["before"])]
+    if "after" in query:
+        ids = [each for each in ids if each > int(query["after"])][::-1][: int(query.get("limit", 50))][::-1]
+    found = [channel.messages[each] for each in ids[: int(query.get("limit", 50))]]
+    return Answer(200, [message_json(world, each) for each in found])
+
+
+def get_message(call: Call) -> Answer:
+    """One message."""
+    need(call.world, channel_of(call), "read_message_history")
+    return Answer(200, message_json(call.world, message_of(call)))
+
+
+def delete_message(call: Call) -> Answer:
+    """The bot's own, or anybody's where it may."""
+    world, channel, message = call.world, channel_of(call), message_of(call)
+    if message.author is not world.me:
+        need(world, channel, "manage_messages")
+    if channel.archived:
+        raise Refused(50083)
+    drop_message(world, message)
+    return Answer(204)
+
+
+def join_thread(call: Call) -> Answer:
+    """Somebody joins a thread."""
+    if not channel_of(call).is_thread:
+        raise Refused(50024)
+    return Answer(204)
+
+
+# --- parts ------------------------------------------------------------------------------------------------
+
+
+def _command(world: World, sent: Json, command_id: str, version: str) -> Json:
+    made = {key: value for key, value in sent.items() if value is not None} | {
+        "id": command_id,
+        "application_id": str(world.me.id),
+        "version": version,
+        "type": sent.get("type") or 1,
+        "description": sent.get("description") or "",
+        "nsfw": bool(sent.get("nsfw")),
+    }
+    permissions = sent.get("default_member_permissions")
+    made["default_member_permissions"] = None if permissions is None else str(permissions)
+    return made
+
+
+def _same_nonce(world: World, channel: Channel, nonce: str | int | None) -> Message | None:
+    if nonce is None:
+        return None
+    recent = world.now() - NONCE_LIFE
+    found = (each for each in channel.messages.values() if each.nonce == nonce and each.at >= recent)
+    return next(found, None)
+
+
+def _reference(world: World, channel: Channel, sent: Json) -> Json | None:
+    reference = sent.get("message_reference")
+    if not reference:
+        return None
+    if not world.permissions(world.me, channel).read_message_history:
+        raise Refused(160002)
+    told = {"type": 0, "channel_id": str(channel.id), "message_id": str(reference["message_id"])}
+    if int(reference["message_id"]) in channel.messages:
+        return told
+    if reference.get("fail_if_not_exists", True):
+        raise invalid("message_reference", "MESSAGE_REFERENCE_UNKNOWN_MESSAGE", "Unknown message")
+    return None
+
+
+def make_thread(world: World, parent: Channel, thread_id: int, sent: Json, kind: int) -> Channel:
+    """A thread at a channel; nobody is told."""
+    name = sent.get("name") or ""
+    if not 1 <= len(name) <= 100:
+        raise invalid("name", "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 100 in length.")
+    assert parent.guild is not None
+    assert kind in THREADS
+    made = Channel(thread_id, kind, name, parent.guild, parent.id, parent.nsfw, owner_id=world.me.id)
+    made.created_at = made.archived_at = world.now()
+    made.auto_archive = sent.get("auto_archive_duration") or 4320
+    made.tags = [int(each) for each in sent.get("applied_tags") or ()]
+    world.channels[made.id] = parent.guild.threads[made.id] = made
+    return made
