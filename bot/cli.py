@@ -24,6 +24,7 @@ examples:
   fairbrush recipe out.png                             the command that makes this picture again
   fairbrush doctor                                     what is configured, and whether it works
   fairbrush key create "our web shop"                  a key for everything but the Playground on this machine
+  fairbrush weight discord:80351110224678912 2         twice the usual share for this server
   fairbrush invite                                     the address that adds the bot to a Discord server
   fairbrush slack-manifest                             what to paste when making the app in Slack
 """
@@ -108,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     _data_dir(create)
     create.set_defaults(command=_key_create)
 
+    weight = commands.add_parser("weight", help="print or set a server's share of the machines")
+    weight.add_argument("tenant", metavar="TENANT", help="discord:SERVER_ID, slack:TEAM_ID or key:ID")
+    weight.add_argument("weight", nargs="?", metavar="W", help="0.1 to 100; 1 is everybody's")
+    _data_dir(weight)
+    weight.set_defaults(command=_weight)
+
     for name, told in PLATFORM_COMMANDS.items():
         command = commands.add_parser(name, help=told, add_help=False)
         command.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -164,6 +171,19 @@ def _doctor(args: argparse.Namespace) -> int:
     from bot.doctor import doctor
 
     return _async(doctor(_settings(args), as_json=args.json))
+
+
+def _weight(args: argparse.Namespace) -> int:
+    from bot.core.ranges import number
+    from bot.weights import weight
+
+    settings = _settings(args)
+    now = asyncio.run(weight(settings, args.tenant, args.weight))
+    if args.weight is not None:
+        told = "A running bot counts it within 5 seconds."
+        print(f"The weight of {args.tenant} for the data in {settings.data_dir}. {told}", file=sys.stderr)
+    print(number(now))
+    return 0
 
 
 def _platform_command(args: argparse.Namespace) -> int:
