@@ -229,7 +229,7 @@ def defaults_of(
         width,
         height,
         min(said.steps or model.steps, limits.max_steps),
-        model.guidance_scale if said.guidance_scale is None else said.guidance_scale,
+        min(max(_or(said.guidance_scale, model.guidance_scale), limits.min_guidance), limits.max_guidance),
         scheduler=model.scheduler,
         model=model.id,
         styles=styles,
@@ -241,6 +241,10 @@ def defaults_of(
 
 def _offered(models: Sequence[Model], name: str | None) -> Model | None:
     return find_model(name, models, said=False)
+
+
+def _or(said: float | None, otherwise: float) -> float:
+    return otherwise if said is None else said
 
 
 def _within(size: tuple[int, int], limits: Limits) -> tuple[int, int]:

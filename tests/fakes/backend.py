@@ -37,6 +37,7 @@ from bot.core.ports import (
 )
 from bot.core.request import ImageRequest
 
+REJECTED = "The picture was kept back by the content check."
 STAGES = ("submit", "start", "picture", "done")
 PARAMS = frozenset(
     {
@@ -131,7 +132,7 @@ class FakeJob:
 class FakeBackend:
     """See the module. `submitted` and `cancelled` hold what was asked, in order; `running` and `peak` count
     jobs between start and end; seconds_per_picture: device time that Done reports; delay: seconds that each
-    picture takes; reject: indices of pictures that its own check keeps back."""
+    picture takes; reject: indices of pictures that its own check keeps back; reveal: give them along."""
 
     def __init__(
         self,
@@ -142,6 +143,7 @@ class FakeBackend:
         resumable: bool = False,
         previews: bool = True,
         reject: Collection[int] = (),
+        reveal: bool = False,
         seconds_per_picture: float = 0.5,
         money: float | None = None,
         speed: float = 1.0,
@@ -153,6 +155,7 @@ class FakeBackend:
         self.resumable = resumable
         self.previews = previews
         self.reject = frozenset(reject)
+        self.reveal = reveal
         self.seconds_per_picture = seconds_per_picture
         self.money = money
         self.speed = speed
@@ -293,10 +296,12 @@ class FakeBackend:
         if self.previews and not self.reject:
             job.say(Preview(flat_png(8, 8, seed), "image/png", index))
         job.say(Progress((index + 1) / request.count, step=request.steps, total=request.steps))
+        picture = flat_png(request.width, request.height, seed)
         if index in self.reject:
-            job.say(ImageRejected(index, "The picture was kept back by the content check."))
+            data = picture if self.reveal else None
+            job.say(ImageRejected(index, REJECTED, data, "image/png" if data else "", seed))
         else:
-            job.say(ImageReady(index, flat_png(request.width, request.height, seed), "image/png", seed))
+            job.say(ImageReady(index, picture, "image/png", seed))
 
     async def _stage(self, stage: str) -> None:
         hold = self._holds.get(stage)
