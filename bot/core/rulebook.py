@@ -39,7 +39,7 @@ def checked(
     """
     _check_limits(rules, limits)
     whole = rules if guild is None else merge(guild, rules)
-    _check_defaults(rules, limits_of(limits, whole), models)
+    _check_defaults(rules, limits_of(limits, whole))
     _check_ids(rules)
     if guild is not None:
         _check_channel(rules)
@@ -74,7 +74,7 @@ def _check_limits(rules: Rules, limits: Limits) -> None:
     _check("waiting_per_user", "The limit of waiting requests", rules.waiting_per_user, 1, most)
 
 
-def _check_defaults(rules: Rules, limits: Limits, models: Sequence[Model]) -> None:
+def _check_defaults(rules: Rules, limits: Limits) -> None:
     _check("steps", "Default steps", rules.steps, limits.min_steps, limits.max_steps)
     _check("count", "The default count", rules.count, 1, limits.max_count)
     low, high = limits.min_guidance, limits.max_guidance
@@ -88,7 +88,7 @@ def _check_defaults(rules: Rules, limits: Limits, models: Sequence[Model]) -> No
 
 def _check(field: str, label: str, value: float | None, low: float, high: float, multiple: int = 1) -> None:
     """Raise InvalidRequest where a value is said and out of its range."""
-    if value is None or (low <= value <= high and value % multiple == 0):
+    if value is None or (low <= value <= high and (multiple == 1 or value % multiple == 0)):
         return
     kind = f"a multiple of {multiple}" if multiple > 1 else "a number"
     given = number(value) if -1e18 < value < 1e18 else "a number of that size"
