@@ -59,7 +59,7 @@ class Remakes:
 
     async def redo(self, group_id: str, submission: Submission, acknowledge: Acknowledge | None) -> Ticket:
         """The same again with another seed, and with the submission's options as changes."""
-        stored = await self._shared(group_id, submission.requester)
+        stored = await self.seen(group_id, submission.requester)
         typed, request = replace(options_from_json(stored.options), seed=None), request_of(stored.jobs[0])
         changes = submission.options or Options()
         other_model = changes.model not in (None, request.model)
@@ -68,7 +68,7 @@ class Remakes:
 
     async def remake(self, group_id: str, submission: Submission, acknowledge: Acknowledge | None) -> Ticket:
         """With other options, from the same input picture."""
-        stored = await self._shared(group_id, submission.requester)
+        stored = await self.seen(group_id, submission.requester)
         options = _kin(submission.options or Options(), request_of(stored.jobs[0]))
         return await self._from_inputs(stored, options, submission, acknowledge)
 
@@ -138,7 +138,7 @@ class Remakes:
     async def options_of(self, group_id: str, by: Requester, index: int | None) -> Options:
         """What was asked; with `index`, what makes that picture alone."""
         if index is None:
-            return options_from_json((await self._shared(group_id, by)).options)
+            return options_from_json((await self.seen(group_id, by)).options)
         _, job, picture = await self._pictured(group_id, index, by)
         return replace(as_options(request_of(job)), seed=picture.seed, count=1)
 
@@ -146,7 +146,7 @@ class Remakes:
 
     async def delete(self, group_id: str, by: Requester, *, moderator: bool) -> None:
         """Forget a group with its pictures; goes on where the caller goes away."""
-        stored = await self._shared(group_id, by)
+        stored = await self.seen(group_id, by)
         if not moderator and not own(stored.requester, by):
             raise Forbidden("Only its author or a moderator can delete this.")
         await asyncio.shield(self._tasks.start(self._delete(stored)))
@@ -162,7 +162,7 @@ class Remakes:
 
     # --- what is stored ---
 
-    async def _shared(self, group_id: str, by: Requester) -> StoredGroup:
+    async def seen(self, group_id: str, by: Requester) -> StoredGroup:
         """A group that `by` may see. Raises NotFound."""
         stored = await self._store.group(group_id)
         if stored is None or not shared(stored.requester, by):
@@ -173,7 +173,7 @@ class Remakes:
         self, group_id: str, index: int, by: Requester
     ) -> tuple[StoredGroup, StoredJob, StoredPicture]:
         """A picture of a group, counted as its result shows them. Raises NotFound."""
-        stored = await self._shared(group_id, by)
+        stored = await self.seen(group_id, by)
         shown = shown_pictures(stored)
         if not 0 <= index < len(shown):
             raise NotFound(f"The job {group_id[:16]} has no picture {index + 1}.")

@@ -255,6 +255,10 @@ class Studio:
             raise NotFound(f"There is no job {group_id[:16]} of yours here.")
         return group
 
+    async def seen(self, group_id: str, by: Requester) -> StoredGroup:
+        """A group that the requester may see: any of their guild. Raises NotFound."""
+        return await self._remakes.seen(group_id, by)
+
     async def result(self, group_id: str) -> ImageResult:
         """What came of an ended group. Raises NotFound."""
         group = await self._store.group(group_id)
