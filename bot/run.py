@@ -11,6 +11,7 @@ from typing import cast
 from bot.app import App, build
 from bot.core.settings import Settings
 from bot.logs import set_up
+from bot.secretkey import with_secret_key
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ async def run(settings: Settings, app: App | None = None) -> int:
 
     Raises ConfigurationError, also later where a platform refuses its token.
     """
+    settings = with_secret_key(settings)  # before the log opens: it is kept out of that too
     set_up(settings.log_level, settings.secrets.values())
     app = app or build(settings)
     stop, now = asyncio.Event(), asyncio.Event()

@@ -1,17 +1,28 @@
-"""The one web server: every adapter's routes, and whether the program is alive and ready."""
+"""The one web server: every adapter's routes, linked pictures, and whether the program is alive and ready."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 
-from bot.core.errors import ConfigurationError
-from bot.core.request import JSON
+from bot.core.errors import ConfigurationError, FairbrushError, Forbidden, NotFound
+from bot.core.pictures import is_picture_name
+from bot.core.request import JSON, Picture
 
 MAX_BODY = 24 * 1024 * 1024  # the largest picture that may come in, and what surrounds it
+
+LINKED_FOR = 3600  # seconds that a browser may keep a linked picture: it can be deleted meanwhile
+SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+}
+"""Headers of what people open from a chat: it runs nothing, and its address, which is a key, goes nowhere."""
 
 Readiness = Callable[[], tuple[bool, Mapping[str, JSON]]]
 
@@ -58,6 +69,35 @@ class Server:
         return web.Response(
             text=json.dumps(body) + "\n", status=200 if ready else 503, content_type="application/json"
         )
+
+
+def linked_pictures(linked: Callable[[str, str, str], Awaitable[Picture]]) -> web.RouteDef:
+    """GET /pictures/NAME?expires=&signature= for whoever holds a link.
+
+    linked: the picture of a name, an expiry and a signature; raises Forbidden or NotFound.
+    """
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        name, query = request.match_info["name"], request.query
+        try:
+            if not is_picture_name(name):
+                raise NotFound("There is no such picture.")
+            picture = await linked(name, query.get("expires", ""), query.get("signature", ""))
+            if not await asyncio.to_thread(picture.path.is_file):
+                raise NotFound("This picture was deleted.")
+        except FairbrushError as error:
+            status = 403 if isinstance(error, Forbidden) else 404 if isinstance(error, NotFound) else 503
+            return web.Response(
+                text=f"{error.message}\n", status=status, headers=SAFE | {"Cache-Control": "no-store"}
+            )
+        headers = SAFE | {
+            "Content-Type": picture.mime,
+            "Content-Disposition": f'inline; filename="fairbrush-{picture.seed}{picture.path.suffix}"',
+            "Cache-Control": f"private, max-age={LINKED_FOR}",
+        }
+        return web.FileResponse(picture.path, headers=headers)
+
+    return web.get("/pictures/{name}", serve)
 
 
 def _bound_port(site: web.TCPSite) -> int:

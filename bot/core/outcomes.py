@@ -1,14 +1,13 @@
-"""What came of a job or a group, in words and values that are stored and shown."""
+"""What came of a job, in words and values that are stored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.core.desk import LiveJob, group_state
+from bot.core.desk import LiveJob
 from bot.core.errors import Cancelled, ContentRejected, FairbrushError
-from bot.core.gallery import Gallery
-from bot.core.ports import Done, Outcome, StoredGroup, StoredPicture
-from bot.core.request import ImageResult, State
+from bot.core.ports import Done, Outcome, StoredPicture
+from bot.core.request import State
 
 
 def made(job: LiveJob, pictures: Sequence[StoredPicture], done: Done) -> Outcome:
@@ -65,29 +64,3 @@ def unserved(job: LiveJob, reference: str) -> Outcome:
 def broken(reference: str) -> Outcome:
     """A job that met a bug."""
     return Outcome(State.FAILED, message="Something broke while making it.", reference=reference)
-
-
-def result_of(group: StoredGroup, gallery: Gallery) -> ImageResult:
-    """All that came of an ended group."""
-    jobs = group.jobs
-    pictures = tuple(
-        gallery.picture(picture) for job in jobs for picture in sorted(job.pictures, key=lambda p: p.index)
-    )
-    moneys = [job.money for job in jobs if job.money is not None]
-    return ImageResult(
-        group_id=group.group_id,
-        requester=group.requester,
-        prompt=str(jobs[0].request["prompt"]),
-        state=group_state([job.state for job in jobs]),
-        pictures=pictures,
-        notes=tuple(dict.fromkeys(note for job in jobs for note in job.notes)),
-        message=" ".join(dict.fromkeys(job.message for job in jobs if job.message)),
-        reference=next((job.reference for job in jobs if job.reference), ""),
-        spoiler=any(bool(job.request.get("spoiler")) for job in jobs),
-        backend=next((job.backend for job in jobs if job.backend), ""),
-        model=next((job.model for job in jobs if job.model), ""),
-        device_seconds=sum(job.device_seconds for job in jobs),
-        money=sum(moneys) if moneys else None,
-        waited=max((job.ended_at or group.created_at for job in jobs), default=group.created_at)
-        - group.created_at,
-    )

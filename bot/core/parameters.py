@@ -19,6 +19,7 @@ from typing import Final
 
 from bot.core.options import Options
 from bot.core.permutations import plain
+from bot.core.recipe import before_upscale
 from bot.core.request import JSON
 from bot.core.schedulers import find_scheduler
 from bot.core.text import clean
@@ -82,12 +83,19 @@ def _pairs(recipe: Mapping[str, JSON]) -> dict[str, JSON]:
         "Schedule type": schedule,
         "CFG scale": recipe["guidance_scale"],
         "Seed": recipe["seed"],
-        "Size": f"{recipe['width']}x{recipe['height']}",
+        "Size": _size(recipe),
         "Model": recipe.get("model"),
         "Denoising strength": recipe.get("strength"),
+        "Hires upscale": 2 if recipe.get("upscale") else None,
         "Version": recipe.get("software"),
     }
     return {name: value for name, value in pairs.items() if value not in (None, "")}
+
+
+def _size(recipe: Mapping[str, JSON]) -> str:
+    """What A1111 calls the size is that before its own second pass, the "hires fix"."""
+    width, height = before_upscale(recipe) if recipe.get("upscale") else (recipe["width"], recipe["height"])
+    return f"{width}x{height}"
 
 
 def _parted(scheduler: str) -> tuple[str, str]:

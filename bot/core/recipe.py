@@ -4,6 +4,8 @@
      "prompt", "negative_prompt", "width", "height", "steps", "guidance_scale", "scheduler", "strength",
      "model",              as asked for; null: the default
      "seed",               this picture's own
+     "upscale": true,      made from a picture of half the sides, in a second pass at this size
+     "source",             the result that it was made from ("7K2QABCD", "7K2QABCD #2")
      "index", "count",     picture `index` (0-based) of `count`
      "backend", "created", "software",
      "applied": {...},     what the backend really used where it differs
@@ -17,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from bot.core.options import Options, options_from_json
 from bot.core.permutations import plain
@@ -53,6 +55,8 @@ def make_recipe(
         "scheduler": request.scheduler,
         "model": model or request.model,
         **({} if request.strength is None else {"strength": request.strength}),
+        **({"upscale": True} if request.upscale else {}),
+        **({"source": request.source} if request.source else {}),
         "backend": backend,
         "index": index,
         "count": request.count,
@@ -64,15 +68,24 @@ def make_recipe(
 
 
 def recipe_options(recipe: Mapping[str, JSON]) -> Options:
-    """Options that make this one picture again: count 1 and its own seed, braces taken as they are.
+    """Options that make this one picture again: count 1 and its own seed, braces taken as they are. Of an
+    upscale those of the smaller picture, without which it cannot be made.
 
     Ranges are not checked: a recipe may come from a stranger's file. Raises InvalidRequest for a wrong type.
     """
     named = {name: recipe.get(name) for name in _OPTIONS}
+    if recipe.get("upscale"):
+        width, height = before_upscale(recipe)
+        named |= {"width": width, "height": height, "strength": None}
     prompt, negative = clean(str(recipe["prompt"])), clean(str(recipe.get("negative_prompt") or ""))
     return options_from_json(
         {**named, "prompt": plain(prompt), "negative_prompt": negative or None, "count": 1}
     )
+
+
+def before_upscale(recipe: Mapping[str, JSON]) -> tuple[int, int]:
+    """The size of the picture that an upscale was made from."""
+    return cast(int, recipe["width"]) // 2, cast(int, recipe["height"]) // 2
 
 
 def write_recipe(recipe: Mapping[str, JSON]) -> str:
@@ -93,9 +106,9 @@ def parse_recipe(text: str) -> Mapping[str, JSON] | None:
 
 _WHOLE: Final = ("width", "height", "steps", "seed", "index", "count")
 _REAL: Final = ("guidance_scale", "strength")
-_TEXT: Final = ("prompt", "negative_prompt", "scheduler", "model", "backend", "created", "software")
+_TEXT: Final = ("prompt", "negative_prompt", "scheduler", "model", "backend", "created", "software", "source")
 _OPTIONS: Final = ("width", "height", "steps", "seed", *_REAL, "scheduler", "model")
-_FIELDS: Final = ("fairbrush", *_TEXT, *_WHOLE, *_REAL, "applied", "notes")
+_FIELDS: Final = ("fairbrush", *_TEXT, *_WHOLE, *_REAL, "upscale", "applied", "notes")
 _NEEDED: Final = frozenset({"prompt", "width", "height", "steps", "guidance_scale", "seed"})
 _MAY_BE_NULL: Final = frozenset({"scheduler", "model"})
 
@@ -108,6 +121,7 @@ def _is_sound(data: dict[str, object]) -> bool:
         all(type(data.get(name, 0)) is int for name in _WHOLE)
         and all(_is_real(data.get(name, 0.0)) for name in _REAL)
         and all(isinstance(data.get(name, ""), str) or _is_null(data, name) for name in _TEXT)
+        and isinstance(data.get("upscale", False), bool)
         and isinstance(data.get("applied", {}), dict)
         and _is_shallow(data.get("applied"), 4)
         and isinstance(notes, list)

@@ -208,7 +208,7 @@ def own(owner: Requester, by: Requester) -> bool:
 def _exact(typed: Options, request: ImageRequest) -> Options:
     """What was typed, with all that was filled in then: defaults may be others by now."""
     made = as_options(request)
-    return replace(made, prompt=typed.prompt, style=request.style, seed=None)
+    return replace(made, prompt=typed.prompt, style=request.style or "", seed=None)
 
 
 def _kin(options: Options, request: ImageRequest) -> Options:

@@ -119,5 +119,5 @@ def _remedy(group: StoredGroup, lanes: Sequence[Lane], limits: Limits) -> Mappin
         return {}
     area, own = request.width * request.height, model.width * model.height
     wanted = own if own < 0.9 * area else area / 4
-    width, height = nearest_size(request.width / request.height, wanted, limits)
+    width, height = nearest_size(request.width / request.height, wanted, limits, at_most=wanted)
     return {"width": width, "height": height} if width * height < 0.9 * area else {}

@@ -24,7 +24,6 @@ from bot.core.intake import Acknowledge, Intake, Submission, Ticket
 from bot.core.links import Links, link_base
 from bot.core.moderation import Moderation
 from bot.core.options import Options, merge
-from bot.core.outcomes import result_of
 from bot.core.pictures import Found, read_recipe
 from bot.core.ports import (
     ApiKey,
@@ -45,6 +44,7 @@ from bot.core.request import (
     Requester,
 )
 from bot.core.resolve import differences, resolve
+from bot.core.results import result_of
 from bot.core.settings import Settings
 from bot.core.shelf import Shelf
 from bot.core.usage import HOUR, Why, why
@@ -264,7 +264,11 @@ class Studio:
         group = await self._store.group(group_id)
         if group is None:
             raise NotFound(f"There is no job {group_id[:16]}.")
-        return result_of(group, self._gallery)
+        try:
+            limits = self.limits_of(await self.rules(group.requester.tenant))
+        except Unavailable:  # of a guild whose rules are damaged, the result is shown all the same
+            limits = self.limits
+        return result_of(group, self._gallery, self._dispatcher.lanes, limits)
 
     async def history(
         self, requester: Requester, *, limit: int = 50, before: int | None = None

@@ -132,7 +132,8 @@ class FakeJob:
 class FakeBackend:
     """See the module. `submitted` and `cancelled` hold what was asked, in order; `running` and `peak` count
     jobs between start and end; seconds_per_picture: device time that Done reports; delay: seconds that each
-    picture takes; reject: indices of pictures that its own check keeps back; reveal: give them along."""
+    picture takes; reject: indices of pictures that its own check keeps back; reveal: give them along;
+    params: what it honours."""
 
     def __init__(
         self,
@@ -148,6 +149,7 @@ class FakeBackend:
         money: float | None = None,
         speed: float = 1.0,
         delay: float = 0.0,
+        params: frozenset[str] = PARAMS,
     ) -> None:
         self.name = name
         self.models = models
@@ -160,6 +162,7 @@ class FakeBackend:
         self.money = money
         self.speed = speed
         self.delay = delay
+        self.params = params
         self.ok = Health(True)
         self.submitted: list[tuple[str, ImageRequest]] = []
         self.cancelled: list[str] = []
@@ -201,7 +204,7 @@ class FakeBackend:
             models=self.models,
             slots=self.slots,
             max_batch=self.slots,
-            params=PARAMS,
+            params=self.params,
             progress=True,
             previews=self.previews,
             cancel=True,
