@@ -159,14 +159,12 @@ def _fields(components: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, An
 def draft_of(filled: Filled, before: Draft) -> Draft:
     """What was typed, over what the form was opened with; fields that are read later as they stand."""
     values = filled.values
+    negative = values.get(NEGATIVE, "").strip()
+    unsaid = not negative and before.options.negative_prompt is None
     draft = replace(
         before,
         text=values.get(PROMPT, before.text),
-        options=Options(
-            negative_prompt=values.get(NEGATIVE, "").strip() or None,
-            upscale=before.options.upscale,
-            source=before.options.source,
-        ),
+        options=Options(negative_prompt=None if unsaid else negative),
         size=values.get(SIZE, ""),
         rest=values.get(REST, ""),
     )
@@ -214,8 +212,8 @@ def check_all(
     _check(lambda: unfold(checked_text(options.prompt, "prompt", limits), limits=limits), problems)
     _check(lambda: checked_text(options.negative_prompt or "", "negative_prompt", limits), problems)
     _check(lambda: _names(options, models, problems), problems)
-    if options.style is not None:
-        style = options.style
+    style = options.style or "none"
+    if style.casefold() != "none":
         _check(lambda: find_style(style, styles), problems)
     return problems
 
