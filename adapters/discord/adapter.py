@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from adapters.discord import render
 from adapters.discord.address import Place, place_from_json
@@ -42,6 +43,7 @@ class Discord:
         self.connection = Connection(self)
         self.wire = Wire(self.connection.online)
         self.answered: dict[str, Place] = {}
+        self.talks: WeakValueDictionary[str, DiscordConversation] = WeakValueDictionary()
         self.recent = Recent()
         self.downloads = Downloads(settings.platform_urls.get("discord", ""))
 
@@ -63,6 +65,11 @@ class Discord:
         """The conversation at a stored address; what was answered since it was stored is known here."""
         place = place_from_json(address)
         return DiscordConversation(self, self.answered.pop(place.interaction, place))
+
+    def live(self, talk: DiscordConversation) -> None:
+        """A conversation knows whose it is: buttons that speak of its group find it."""
+        if talk.place.group:
+            self.talks[talk.place.group] = talk
 
     async def acknowledge(self, answer: Answer, place: Place, ticket: Ticket) -> None:
         """Answer an accepted request with its receipt, and hand on to its conversation what is known now."""

@@ -1,66 +1,178 @@
-"""Where one request is answered: receipt, thread, status, result."""
+"""Where one request is answered: receipt, thread, status, result. Every step is stored before the next."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from adapters.discord import render
+from adapters.discord import files, render
 from adapters.discord.address import Place, place_to_json
-from adapters.discord.wire import Body
+from adapters.discord.delivery import Result
+from adapters.discord.errors import HAS_THREAD, TokenDead, code_of
+from adapters.discord.speaking import Speaker
+from adapters.discord.wire import LOADING, ORIGINAL, Body
 from adapters.discord.wording import thread_name
-from bot.core.messages import status_line
+from bot.core.errors import Gone, RateLimited, Refused
 from bot.core.ports import Address, JobStatus
 from bot.core.request import ImageResult
 
 if TYPE_CHECKING:
     from adapters.discord.adapter import Discord
 
+log = logging.getLogger(__name__)
+
 Keep = Callable[[Address], Awaitable[None]]
+
+ARCHIVED_AFTER: Final = 60  # minutes without a message
 
 
 class DiscordConversation:
     """See the module. place: how far it is."""
 
     def __init__(self, adapter: Discord, place: Place) -> None:
-        self._adapter = adapter
+        self.adapter = adapter
         self.place = place
+        self.speaker = Speaker(adapter.wire, adapter.clock.now)
         self._keep: Keep | None = None
+        self._result: Result | None = None
 
-    async def _note(self, **changes: Any) -> None:
+    async def note(self, **changes: Any) -> None:
+        """The place is another now: stored where it can be."""
         self.place = replace(self.place, **changes)
         if self._keep is not None:
             await self._keep(place_to_json(self.place))
 
+    @property
+    def lasting(self) -> bool:
+        """Whether what is noted outlives a restart."""
+        return self._keep is not None
+
+    # --- before anything is made ---
+
     async def prepare(self, store: Keep) -> Address:
-        """Receipt, thread, status message."""
+        """Receipt, thread, status message: each once, whatever happens in between."""
         self._keep = store
-        wire, place = self._adapter.wire, self.place
-        if not place.receipt:
-            found = await wire.original(place.application, place.token)
-            await self._note(receipt=str(found["id"]))
-        else:
-            await self._note()
+        self.adapter.live(self)
+        if not self.place.receipt:
+            await self.note(receipt=await self._receipt())
+        elif not self.place.status:
+            await self.note()
         if self.place.threads and not self.place.thread:
-            name = thread_name(self.place.prompt)
-            thread = await wire.open_thread(place.channel, self.place.receipt, name, minutes=60)
-            await self._note(thread=thread)
+            await self._open_thread()
         if not self.place.status:
-            if self.place.thread:
-                body = Body(render.sealed(render.text("⏳ Queued")))
-                status = await wire.create(self.place.thread, body, nonce=f"{place.interaction}s")
-                await self._note(status=status)
-            else:
-                await self._note(status=self.place.receipt)
+            await self.note(status=await self._status())
         return place_to_json(self.place)
 
+    async def _receipt(self) -> str:
+        """The first response, if Discord took it: an acknowledgement may have been cut off on either side."""
+        place, wire = self.place, self.adapter.wire
+        if not self.speaker.token_lives(place):
+            return await self._late_receipt()
+        try:
+            found = await wire.original(place.application, place.token)
+        except TokenDead:
+            return await self._late_receipt()
+        message = str(found["id"])
+        if _loading(found):
+            await wire.edit_by_token(place.application, place.token, ORIGINAL, Body(render.receipt(place)))
+        return message
+
+    async def _late_receipt(self) -> str:
+        """Nobody can tell any more whether it was answered: where the bot may speak it says so again."""
+        place = self.place
+        if not place.reachable:
+            raise Gone("Nobody can be answered here any more.", detail="the token expired before the receipt")
+        return await self.adapter.wire.create(
+            place.channel, Body(render.receipt(place)), nonce=f"{place.interaction}r"
+        )
+
+    async def _open_thread(self) -> None:
+        """A thread from the receipt; where Discord makes none, the answer stays in place."""
+        place = self.place
+        try:
+            thread = await self.adapter.wire.open_thread(
+                place.channel, place.receipt, thread_name(place.prompt), minutes=ARCHIVED_AFTER
+            )
+        except (Refused, RateLimited) as error:
+            if code_of(error) == HAS_THREAD:  # made before a restart; a message's thread has its id
+                thread = place.receipt
+            else:
+                log.info("message %s: no thread: %s %s", place.receipt, error.message, error.detail)
+                await self.note(threads=False)
+                return
+        await self.note(thread=thread)
+
+    async def _status(self) -> str:
+        """The message in the thread that carries everything; without a thread it is the receipt."""
+        place = self.place
+        if not place.thread:
+            return place.receipt
+        try:
+            return await self.speaker.create(
+                place, Body(render.waiting(place)), nonce=f"{place.interaction}s"
+            )
+        except Refused as error:
+            log.info("thread %s: not writable: %s %s", place.thread, error.message, error.detail)
+            await self.note(thread="", threads=False)
+            return place.receipt
+
+    # --- while it is made ---
+
     async def show(self, status: JobStatus) -> None:
-        """An edit of the status message."""
-        body = Body(render.sealed(render.text(status_line(status))))
-        await self._adapter.wire.edit(self.place.home, self.place.status, body)
+        """An edit of the status message. Where no token reaches it any more it stays as it is."""
+        self._named(status.group_id)
+        place = self.place
+        preview = files.glimpse(status.preview) if status.preview and not status.state.ended else None
+        item = (
+            render.picture(preview.name, alt=preview.description, spoiler=place.spoiler) if preview else None
+        )
+        body = Body(render.status(place, status, item), (preview,) if preview else ())
+        try:
+            await self.speaker.edit(place, place.status, body)
+        except TokenDead as error:
+            log.info("group %s: its status is not shown: %s", status.group_id, error.detail)
 
     async def deliver(self, result: ImageResult) -> None:
-        """An edit of the status message, with the pictures."""
-        body = Body(render.sealed(render.text("done")))
-        await self._adapter.wire.edit(self.place.home, self.place.status, body)
+        """Edits of the status message and the receipt, with the pictures."""
+        self._named(result.group_id)
+        self._result = self._result or Result(self, result)
+        await self._result.show()
+
+    async def erase(self) -> None:
+        """After a deletion: nothing is left but a word."""
+        place, body = self.place, Body(render.deleted(self.place))
+        for message in dict.fromkeys((place.status, place.receipt)):
+            if message:
+                await self._quietly(self.speaker.edit(place, message, body))
+        for message in place.more:
+            await self._quietly(self.speaker.delete(place, message))
+
+    async def _quietly(self, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except (Gone, Refused) as error:
+            log.info("interaction %s: %s %s", self.place.interaction, error.message, error.detail)
+
+    async def move(self, place: Place) -> None:
+        """Go on at another place, with a token that lives."""
+        await self.note(
+            **{name: getattr(place, name) for name in ("application", "interaction", "token", "until")},
+            channel=place.channel,
+            receipt=place.receipt,
+            status=place.receipt,
+            thread="",
+            threads=False,
+            more=(),
+        )
+
+    def _named(self, group_id: str) -> None:
+        """A crash may have come between the commit and the place's knowing its group."""
+        if not self.place.group:
+            self.place = replace(self.place, group=group_id)
+            self.adapter.live(self)
+
+
+def _loading(message: Mapping[str, Any]) -> bool:
+    return bool(int(message.get("flags") or 0) & LOADING)

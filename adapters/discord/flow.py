@@ -293,7 +293,7 @@ async def _refuse(
         items.append(ui.File("attachment://prompt.txt"))
     if prompt and draft is not None:
         token = await Drafts(adapter.studio.shelf("discord")).keep(draft)
-        items += render.row([render.button(Action.EDIT, token, "Edit")])
+        items += render.rows([render.button(Action.EDIT, token, "Edit")])
     await answer.refuse(render.sealed(*items), file)
 
 

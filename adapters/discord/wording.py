@@ -74,3 +74,8 @@ def thread_name(prompt: str) -> str:
 def alt(text: str) -> str:
     """A description of a picture, at most 1,024 characters."""
     return clip(clean(text), ALT_MOST)
+
+
+def clipped(text: str, most: int) -> str:
+    """At most `most` characters, the last an ellipsis where something is cut; line breaks stay."""
+    return text if len(text) <= most else text[: most - 1].rstrip("\\\n ") + "…"
