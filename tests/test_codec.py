@@ -33,6 +33,9 @@ REQUESTS = st.builds(
     mask_image=st.sampled_from([None, PICTURES["b.png"]]),
     strength=st.none() | st.floats(0, 1),
     spoiler=st.booleans(),
+    upscale=st.booleans(),
+    source=st.sampled_from(["", "7K2QABCD", "7K2QABCD #12"]),
+    show_flagged=st.booleans(),
 )
 PLAIN = ImageRequest("x", 512, 512, 20, 7.5, 3)
 

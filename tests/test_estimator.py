@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.estimator import CLIP, PRIOR_BAND, RECENT, Estimator, shown_ahead, work
+from bot.core.lanes import Lane
+from bot.core.ports import Capabilities
 from bot.core.request import Image, ImageRequest
+from tests.fakes.backend import FAKE_MODEL, FakeBackend
 
 REQUEST = ImageRequest("a red fox", 512, 512, 30, 7.5, 1)
 PICTURE = Image(b"", "image/png", 512, 512)
@@ -35,6 +38,14 @@ def test_cost_grows_with_steps_pixels_and_pictures(change: dict[str, int], facto
 def test_a_picture_as_input_costs_its_strength_of_the_steps() -> None:
     half = replace(REQUEST, init_image=PICTURE, strength=0.5)
     assert work(half) == pytest.approx(work(REQUEST) / 2)
+
+
+def test_an_upscale_costs_its_share_of_the_steps_at_its_full_size() -> None:
+    doubled = replace(REQUEST, width=1024, height=1024, init_image=PICTURE, strength=0.35, upscale=True)
+    assert work(doubled) == pytest.approx(work(REQUEST) * 4 * 0.35)
+    native = Lane(FakeBackend(), Capabilities((replace(FAKE_MODEL, native_pixels=64 * 64),)))
+    assert native.made_as(replace(REQUEST, width=1024)).width < 100
+    assert native.made_as(doubled) == doubled
 
 
 def test_strength_without_a_picture_costs_all_steps() -> None:

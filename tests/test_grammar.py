@@ -348,6 +348,10 @@ def test_json_leaves_unsaid_fields_out_and_ignores_unknown_keys() -> None:
         ("aspect", "12"),
         ("aspect", [1.0, 2]),
         ("spoiler", 1),
+        ("upscale", "yes"),
+        ("source", 7),
+        ("source", "@everyone"),
+        ("source", "7k2qabcd"),
         ("model", []),
     ],
 )

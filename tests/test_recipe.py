@@ -464,3 +464,40 @@ def test_alt_text_is_one_line_without_markup(prompt: str, spoken: str) -> None:
 def test_alt_text_counts_pictures_and_keeps_the_platforms_limit() -> None:
     assert alt_text("x", index=1, count=4) == "Generated picture 2 of 4: x"
     assert len(alt_text("word " * 1000)) <= 1000
+
+
+# --- upscales ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_recipe_of_an_upscale_makes_the_picture_that_it_was_made_from(form: str) -> None:
+    told = recipe(upscale=True, strength=0.35, source="7K2QABCD #2", width=1024, height=1536)
+    found = read_recipe(stamp(picture(form), told))
+    assert found is not None
+    assert found.recipe == told
+    assert (told["width"], told["upscale"], told["source"]) == (1024, True, "7K2QABCD #2")
+    options = found.options
+    assert (options.width, options.height, options.strength, options.seed) == (512, 768, None, 42)
+    assert not options.upscale
+
+
+def test_other_tools_read_an_upscale_as_their_own_second_pass() -> None:
+    text = write_parameters(recipe(upscale=True, strength=0.35, width=1024, height=1536))
+    settings_line = text.splitlines()[-1]
+    assert "Size: 512x768" in settings_line
+    assert "Denoising strength: 0.35, Hires upscale: 2" in settings_line
+    options = parse_parameters(text)
+    assert (options.width, options.height, options.strength) == (512, 768, None)
+
+
+def test_what_is_no_upscale_says_nothing_of_it() -> None:
+    told = recipe(strength=0.55, source="7K2QABCD")
+    assert "upscale" not in told
+    assert told["source"] == "7K2QABCD"
+    assert "Hires" not in write_parameters(told)
+    assert not {"upscale", "source", "strength"} & set(recipe())
+
+
+@pytest.mark.parametrize("value", [1, "yes", None, []])
+def test_an_upscale_mark_of_a_wrong_type_is_no_recipe(value: JSON) -> None:
+    assert parse_recipe(write_recipe({**recipe(), "upscale": value})) is None

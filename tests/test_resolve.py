@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.errors import InvalidRequest
+from bot.core.estimator import work
 from bot.core.grammar import format_options, parse
 from bot.core.options import Options
 from bot.core.ports import Model
@@ -306,6 +308,71 @@ def test_a_recipe_as_text_makes_the_same_request_again(
     assert made(format_options(recipe)) == (replace(request, prompt=straight),)
 
 
+# --- upscales and variations ------------------------------------------------------------------------------
+
+
+def test_an_upscale_has_twice_the_sides_of_its_picture_and_few_of_its_steps() -> None:
+    (request,) = made(Options(prompt="x", upscale=True, source="7K2QABCD"), init_image=image(640, 384))
+    assert (request.upscale, request.width, request.height, request.strength) == (True, 1280, 768, 0.35)
+    assert differences(request, DEFAULTS) == ("upscale of 7K2QABCD", "1280×768")
+    assert made(as_options(request), init_image=image(640, 384)) == (request,)
+    (request,) = made(Options(prompt="x", upscale=True, strength=0.5), init_image=image())
+    assert differences(request, DEFAULTS)[0] == "upscale of a picture, strength 0.5"
+
+
+def test_what_comes_from_a_result_is_called_a_variation_of_it() -> None:
+    (request,) = made(Options(prompt="x", source="7K2QABCD #2"), init_image=image())
+    assert request.strength == 0.55
+    assert differences(request, DEFAULTS) == ("variation of 7K2QABCD #2",)
+    assert made(as_options(request), init_image=image()) == (request,)
+    (request,) = made(Options(prompt="x", source="7K2QABCD #2"))  # without its picture it comes from nothing
+    assert (request.source, request.strength) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "field", "words"),
+    [
+        (Options("x", upscale=True), {}, "upscale", "larger size needs a picture"),
+        (Options("x", upscale=True), {"init_image": image(1032, 64)}, "width", "2064×128.*at most 2048"),
+        (Options("x", upscale=True), {"init_image": image(64, 1032)}, "height", "1024×1024"),
+        (Options("x", upscale=True), {"init_image": image(30, 64)}, "width", "multiples of 8 from 64"),
+        (Options("x", upscale=True), {"init_image": image(510, 510)}, "width", "multiples of 8"),
+        (Options("x", upscale=True), {"init_image": image(1024, 32)}, "upscale", "aspect ratio"),
+        (
+            Options("x", upscale=True, width=512),
+            {"init_image": image()},
+            "width",
+            "1024×1024. Leave the size",
+        ),
+        (Options("x", upscale=True, aspect=(1, 1)), {"init_image": image()}, "width", "Leave the size out"),
+        (
+            Options("x", upscale=True, steps=150),
+            {"init_image": image(1024, 1024)},
+            "steps",
+            "52 steps = 218,103,808, is over the limit of 209,715,200",
+        ),
+        (
+            Options("x", upscale=True),
+            {"init_image": image(), "mask_image": image()},
+            "mask_image",
+            "takes no mask",
+        ),
+        (
+            Options("x", upscale=True),
+            {"init_image": image(), "params": frozenset({"init_image", "strength"})},
+            "upscale",
+            "cannot take the larger size into account",
+        ),
+    ],
+)
+def test_an_upscale_that_cannot_be_says_why(
+    options: Options, changes: dict[str, object], field: str, words: str
+) -> None:
+    error = refused(options, **changes)
+    assert error.field == field
+    assert re.search(words, error.message)
+
+
 # --- anything ---------------------------------------------------------------------------------------------
 
 
@@ -342,16 +409,21 @@ OPTIONS = st.builds(
 PICTURES = st.none() | st.builds(image, st.integers(1, 5000), st.integers(1, 5000))
 
 
-@given(OPTIONS, PICTURES)
-@settings(max_examples=250, deadline=None)
-def test_what_is_resolved_keeps_every_limit(options: Options, picture: Image | None) -> None:
+@given(OPTIONS, PICTURES, st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_what_is_resolved_keeps_every_limit(options: Options, picture: Image | None, upscale: bool) -> None:
+    options = replace(options, upscale=upscale)
     requests = outcome(lambda: made(options, init_image=picture))
     if isinstance(requests, InvalidRequest):
         assert requests.field
         assert len(requests.message) < 500
         return
     assert 1 <= len(requests) <= LIMITS.max_prompts
-    assert sum(r.width * r.height * r.steps * r.count for r in requests) <= LIMITS.max_work
+    if upscale:
+        assert all(picture and r.width == 2 * picture.width for r in requests)
+        assert sum(map(work, requests)) <= LIMITS.max_work * (1 + 1 / requests[0].steps)
+    else:
+        assert sum(r.width * r.height * r.steps * r.count for r in requests) <= LIMITS.max_work
     for request in requests:
         assert 0 < len(request.prompt) <= LIMITS.max_prompt
         assert len(request.negative_prompt) <= LIMITS.max_prompt
