@@ -23,7 +23,7 @@
 
     discord.on("PATCH /webhooks/*/*/messages/@original").hold() .fail() .limit() .refuse() .lose() .cut()
     discord.gateway.drop() ask_to_reconnect() invalidate() refuse(n) send_nonsense() hold(); .identifies
-    discord.rules.old_edits .most_threads .closed;  discord.world.allow(channel, user, send_messages=False)
+    discord.rules.old_edits .most_threads .closed;  discord.allow(channel, send_messages=False)
     discord.delete(message) discord.delete_channel(channel) discord.archive(thread) discord.kick(guild)
     discord.traffic: every request and answer;  discord.violations: what broke Discord's OpenAPI file, both
     ways, where FAIRBRUSH_SPECS is set (assert it empty at the end)
@@ -40,15 +40,19 @@ from types import TracebackType
 
 from aiohttp import web
 
-from tests.fakes.discord_channels import Desk, drop_channel, drop_message
+from tests.fakes.discord_channels import Desk
 from tests.fakes.discord_gateway import Gateway
 from tests.fakes.discord_hooks import routes as hook_routes
-from tests.fakes.discord_json import CDN_LIFE, attachment_url, channel_json
-from tests.fakes.discord_people import Button, People, Picture, Upload, buttons, labels, pictures, text
+from tests.fakes.discord_json import channel_json
+from tests.fakes.discord_looking import Button, Picture, buttons, labels, pictures, text
+from tests.fakes.discord_message_json import CDN_LIFE, attachment_url
+from tests.fakes.discord_people import People
+from tests.fakes.discord_places import drop_channel, drop_message
 from tests.fakes.discord_rest import API, Exchange, Rest
 from tests.fakes.discord_spec import spec
 from tests.fakes.discord_state import Attachment, Channel, Guild, Interaction, Message, Role, User, World
 from tests.fakes.discord_trouble import On, Pace, Troubles, pattern_of
+from tests.fakes.discord_typing import Upload
 
 __all__ = [
     "Attachment",

@@ -9,15 +9,16 @@ from __future__ import annotations
 import io
 import mimetypes
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from discord import Permissions
 from PIL import Image, UnidentifiedImageError
 
-from tests.fakes.discord_components import TEXT, check, resolve, walk
+from tests.fakes.discord_components import TEXT, check, find, resolve, walk
 from tests.fakes.discord_errors import Refused, invalid
+from tests.fakes.discord_message_json import media_json, shown_ids
 from tests.fakes.discord_state import (
     EPHEMERAL,
     LOADING,
@@ -33,7 +34,8 @@ from tests.fakes.discord_state import (
 )
 
 MOST_FILES, MOST_BYTES, MOST_CONTENT, MOST_ALT = 10, 25 * MIB, 2000, 1024
-SETTABLE = EPHEMERAL | V2 | 1 << 2 | 1 << 12  # flags that a bot may set
+SUPPRESS = 1 << 2  # SUPPRESS_EMBEDS
+SETTABLE = EPHEMERAL | V2 | SUPPRESS | 1 << 12  # flags that a new message may have
 LEGACY = ("content", "embeds", "poll", "sticker_ids")
 SPOILER = "SPOILER_"
 
@@ -78,7 +80,7 @@ def create(
     _fill(world, channel, message, body, limit=limit, editing=False)
     if _is_empty(message):
         raise Refused(50006)
-    message.pings = _pings(world, channel, message)
+    message.pings = message.mentions
     put(world, channel, message)
     return message
 
@@ -107,16 +109,13 @@ def put(world: World, channel: Channel, message: Message) -> None:
 def edit(world: World, message: Message, body: Body, *, by: str, limit: int) -> None:
     """Change a message as a bot asks; by: "token" (an interaction's webhook) or "bot"."""
     channel = world.channels[message.channel_id]
-    first = message.loading
+    waited = message.loading
     _fill(world, channel, message, body, limit=limit, editing=True)
     if _is_empty(message):
         raise Refused(50006)
     message.flags &= ~LOADING
     message.edits.append(Edit(world.now(), body.json, tuple(each.filename for each in body.files), by))
-    if first:
-        message.pings = _pings(world, channel, message)
-    else:
-        message.edited_at = world.now()
+    message.edited_at = None if waited else world.now()
 
 
 def _fill(world: World, channel: Channel, message: Message, body: Body, *, limit: int, editing: bool) -> None:
@@ -140,21 +139,27 @@ def _fill(world: World, channel: Channel, message: Message, body: Body, *, limit
     if "content" in sent:
         message.content = sent["content"] or ""
     if "embeds" in sent:
-        message.embeds = [{"type": "rich", **each} for each in sent["embeds"] or ()]
+        message.embeds = [_embed(world, each, attachments) for each in sent["embeds"] or ()]
     message.allowed_mentions = sent.get("allowed_mentions")
+    message.mentions = _mentions(world, channel, message)
     world.attachments |= {each.id: each for each in attachments}
 
 
 def _flags(message: Message, sent: Json, *, editing: bool) -> int:
-    if not editing:
+    """An edit may set and unset SUPPRESS_EMBEDS and set IS_COMPONENTS_V2; the rest it asks for is ignored."""
+    if not editing or sent.get("flags") is None:
         return message.flags
-    if sent.get("flags") is None:
-        return message.flags
-    wanted = sent["flags"] & SETTABLE & ~EPHEMERAL
-    if message.flags & V2 and not wanted & V2:
-        raise invalid("flags", "MESSAGE_CANNOT_REMOVE_COMPONENTS_V2_FLAG", "IS_COMPONENTS_V2 stays.")
-    kept = message.flags & (EPHEMERAL | LOADING)
-    return kept | wanted
+    return message.flags & ~SUPPRESS | sent["flags"] & (SUPPRESS | V2)
+
+
+def _embed(world: World, embed: Json, attachments: Sequence[Attachment]) -> Json:
+    """An embed with the files that it shows."""
+    made = {"type": "rich", **embed}
+    for key in ("image", "thumbnail"):
+        url = (embed.get(key) or {}).get("url", "")
+        if url.startswith(("attachment://", world.cdn)):
+            made[key] = media_json(world, find(url, attachments))
+    return made
 
 
 def _check_legacy(sent: Json, message: Message, *, v2: bool) -> None:
@@ -168,21 +173,11 @@ def _check_legacy(sent: Json, message: Message, *, v2: bool) -> None:
             raise invalid(name, code, text)
 
 
-def _check_still_there(components: Sequence[Json], attachments: Sequence[Attachment]) -> None:
+def _check_still_there(components: list[Json], attachments: Sequence[Attachment]) -> None:
     """An edit that keeps its components may not take the files from under them."""
-    ids = {str(each.id) for each in attachments}
-    for media in _media(components):
-        if media not in ids:
-            code = "UNFURLED_MEDIA_ITEM_REFERENCED_ATTACHMENT_NOT_FOUND"
-            raise invalid("components", code, "A component shows a file that is no longer attached.")
-
-
-def _media(components: Sequence[Json]) -> Iterable[str]:
-    for each in walk(components):
-        for holder in (*each.get("items", ()), each):
-            for key in ("media", "file"):
-                if "attachment_id" in (holder.get(key) or {}):
-                    yield holder[key]["attachment_id"]
+    if shown_ids(components) - {str(each.id) for each in attachments}:
+        code = "UNFURLED_MEDIA_ITEM_REFERENCED_ATTACHMENT_NOT_FOUND"
+        raise invalid("components", code, "A component shows a file that is no longer attached.")
 
 
 def _is_empty(message: Message) -> bool:
@@ -215,7 +210,7 @@ def _attachments(
 
 def _check_sizes(kept: Sequence[Attachment], files: Sequence[Upload], limit: int) -> None:
     if len(kept) + len(files) > MOST_FILES:
-        raise invalid("attachments", "BASE_TYPE_MAX_LENGTH", f"Must be {MOST_FILES} or fewer in length.")
+        raise Refused(30015)
     if any(len(each.data) > limit for each in files) or sum(len(each.data) for each in files) > MOST_BYTES:
         raise Refused(40005)
 
@@ -264,8 +259,9 @@ def text_of(message: Message) -> str:
     return "\n".join(each for each in parts if each)
 
 
-def _pings(world: World, channel: Channel, message: Message) -> set[str]:
-    """Whom the message notifies: user ids, "&" and role ids, "everyone". No rule said: everybody named."""
+def _mentions(world: World, channel: Channel, message: Message) -> set[str]:
+    """Whom the message names with effect: user ids, "&" and role ids, "everyone". Without a rule in this very
+    request, everybody that is named."""
     text, rule = text_of(message), message.allowed_mentions
     users, roles = set(re.findall(r"<@!?(\d+)>", text)), set(re.findall(r"<@&(\d+)>", text))
     may_all = world.permissions(world.me, channel) & Permissions(mention_everyone=True)
@@ -275,6 +271,6 @@ def _pings(world: World, channel: Channel, message: Message) -> set[str]:
         users = users if "users" in parse else users & {str(each) for each in rule.get("users") or ()}
         roles = roles if "roles" in parse else roles & {str(each) for each in rule.get("roles") or ()}
         everyone = everyone and "everyone" in parse
-    pinged = {each for each in users if int(each) in world.users}
-    pinged |= {f"&{each}" for each in roles if channel.guild and int(each) in channel.guild.roles}
-    return pinged | ({"everyone"} if everyone else set())
+    named = {each for each in users if int(each) in world.users}
+    named |= {f"&{each}" for each in roles if channel.guild and int(each) in channel.guild.roles}
+    return named | ({"everyone"} if everyone else set())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from discord import Permissions
-
 from tests.fakes.discord_bodies import Body, create, edit
 from tests.fakes.discord_errors import Refused, invalid
 from tests.fakes.discord_json import (
@@ -14,8 +12,22 @@ from tests.fakes.discord_json import (
     guild_json,
     me_json,
     member_json,
-    message_json,
     user_json,
+)
+from tests.fakes.discord_message_json import message_json
+from tests.fakes.discord_places import (
+    channel_of,
+    check_may_send,
+    drop_channel,
+    drop_message,
+    file_limit,
+    gateway_of,
+    guild_id_of,
+    make_thread,
+    message_of,
+    need,
+    revive,
+    tell_message,
 )
 from tests.fakes.discord_rest import Answer, Call, Handler
 from tests.fakes.discord_state import (
@@ -28,8 +40,6 @@ from tests.fakes.discord_state import (
     PRIVATE_THREAD,
     PUBLIC_THREAD,
     TEXT,
-    THREADS,
-    TIER_LIMITS,
     Channel,
     Guild,
     Json,
@@ -42,11 +52,13 @@ TEXTLESS = frozenset({CATEGORY, FORUM, MEDIA})
 
 
 class Desk:
-    """The rules that tests may switch. old_edits: edits that a message over an hour old still takes before
-    30046 (None: any number); most_threads: active threads of a guild; closed: users that take no DMs."""
+    """The rules that tests may switch. old_edits: edits that a channel's messages over an hour old still take
+    before 30046 (None: any number), which asks to wait old_wait seconds;
+    most_threads: active threads of a guild; closed: users that take no DMs."""
 
     def __init__(self) -> None:
         self.old_edits: int | None = None
+        self.old_wait = 0.01
         self.most_threads = 1000
         self.closed: set[int] = set()
         self.commands_put = 0
@@ -120,7 +132,7 @@ class Desk:
         """A message; the same nonce within minutes answers the first one."""
         world, channel, sent = call.world, channel_of(call), call.body.json
         if channel.type in TEXTLESS:
-            raise Refused(50008)
+            raise Refused(50008 if channel.type == CATEGORY else 40058)
         if channel.type == DM and channel.recipients[0].id in self.closed:
             raise Refused(50007)
         check_may_send(world, channel, call.body)
@@ -146,9 +158,9 @@ class Desk:
         if channel.archived:
             raise Refused(50083)
         if world.now() - message.at > OLD and self.old_edits is not None:
-            self._old[message.id] = self._old.get(message.id, 0) + 1
-            if self._old[message.id] > self.old_edits:
-                raise Refused(30046)
+            self._old[channel.id] = self._old.get(channel.id, 0) + 1
+            if self._old[channel.id] > self.old_edits:
+                raise Refused(30046, retry_after=self.old_wait)
         edit(world, message, call.body, by="bot", limit=file_limit(channel))
         tell_message(world, "MESSAGE_UPDATE", message)
         return Answer(200, message_json(world, message))
@@ -167,7 +179,9 @@ class Desk:
         thread = make_thread(world, channel, message.id, call.body.json, kind)
         message.thread_id = thread.id
         world.tell(
-            "THREAD_CREATE", lambda: channel_json(world, thread) | {"newly_created": True}, _of(thread)
+            "THREAD_CREATE",
+            lambda: channel_json(world, thread) | {"newly_created": True},
+            guild_id_of(thread),
         )
         tell_message(world, "MESSAGE_UPDATE", message)
         return Answer(201, channel_json(world, thread))
@@ -184,7 +198,9 @@ class Desk:
         self._check_threads(world, channel, "create_private_threads" if private else "create_public_threads")
         thread = make_thread(world, channel, world.new_id(), sent, kind)
         world.tell(
-            "THREAD_CREATE", lambda: channel_json(world, thread) | {"newly_created": True}, _of(thread)
+            "THREAD_CREATE",
+            lambda: channel_json(world, thread) | {"newly_created": True},
+            guild_id_of(thread),
         )
         return Answer(201, channel_json(world, thread))
 
@@ -201,7 +217,9 @@ class Desk:
         first.id = thread.id
         thread.messages[first.id] = first
         world.tell(
-            "THREAD_CREATE", lambda: channel_json(world, thread) | {"newly_created": True}, _of(thread)
+            "THREAD_CREATE",
+            lambda: channel_json(world, thread) | {"newly_created": True},
+            guild_id_of(thread),
         )
         tell_message(world, "MESSAGE_CREATE", first)
         return Answer(201, channel_json(world, thread) | {"message": message_json(world, first)})
@@ -211,112 +229,6 @@ class Desk:
         assert channel.guild is not None
         if sum(not each.archived for each in channel.guild.threads.values()) >= self.most_threads:
             raise Refused(160006)
-
-
-# --- finding ----------------------------------------------------------------------------------------------
-
-
-def gateway_of(world: World) -> str:
-    """Where the gateway is."""
-    return world.cdn.replace("http://", "ws://") + "/gateway"
-
-
-def channel_of(call: Call) -> Channel:
-    """The channel that a request names, if the bot may see it."""
-    channel = call.world.channels.get(int(call.ids["channel_id"]))
-    if channel is None or channel.deleted:
-        raise Refused(10003)
-    if not call.world.permissions(call.world.me, channel).view_channel:
-        raise Refused(50001)
-    return channel
-
-
-def message_of(call: Call) -> Message:
-    """The message that a request names; ephemeral ones are not to be found so."""
-    message = call.world.message(int(call.ids["message_id"]), int(call.ids["channel_id"]))
-    if message is None:
-        raise Refused(10008)
-    return message
-
-
-def need(world: World, channel: Channel, *permissions: str) -> None:
-    """50013 where the bot lacks one of these."""
-    own = world.permissions(world.me, channel)
-    if not own.is_superset(Permissions(**dict.fromkeys(permissions, True))):
-        raise Refused(50013)
-
-
-def check_may_send(world: World, channel: Channel, body: Body) -> None:
-    """Raise where the bot may not send this here."""
-    if channel.guild is None:
-        return
-    need(world, channel, "send_messages_in_threads" if channel.is_thread else "send_messages")
-    if body.files:
-        need(world, channel, "attach_files")
-    if channel.locked and not world.permissions(world.me, channel).manage_threads:
-        raise Refused(160005)
-
-
-def file_limit(channel: Channel) -> int:
-    """Bytes that a file may have here."""
-    return TIER_LIMITS[0] if channel.guild is None else channel.guild.file_limit
-
-
-def _of(channel: Channel) -> int | None:
-    return None if channel.guild is None else channel.guild.id
-
-
-def tell_message(world: World, event: str, message: Message) -> None:
-    """An event about a message; ephemeral ones are told to nobody."""
-    channel = world.channels[message.channel_id]
-    guild_id = _of(channel)
-
-    def data() -> Json:
-        told = message_json(world, message)
-        return told if guild_id is None else told | {"guild_id": str(guild_id)}
-
-    if message.private_to is None:
-        world.tell(event, data, guild_id)
-
-
-def drop_message(world: World, message: Message) -> None:
-    """A message goes; its thread stays."""
-    message.deleted = True
-    channel = world.channels[message.channel_id]
-    world.hidden.pop(message.id, None)
-    channel.messages.pop(message.id, None)
-    gone: Json = {"id": str(message.id), "channel_id": str(channel.id)}
-    if channel.guild is not None:
-        gone["guild_id"] = str(channel.guild.id)
-    if message.private_to is None:
-        world.tell("MESSAGE_DELETE", gone, _of(channel))
-
-
-def drop_channel(world: World, channel: Channel) -> None:
-    """A channel goes with its threads, or a thread alone."""
-    assert channel.guild is not None
-    guild = channel.guild
-    if channel.is_thread:
-        told = {"id": channel.id, "guild_id": guild.id, "parent_id": channel.parent_id}
-        gone: Json = {key: str(value) for key, value in told.items()} | {"type": channel.type}
-        guild.threads.pop(channel.id, None)
-        event = "THREAD_DELETE"
-    else:
-        for each in [each for each in guild.threads.values() if each.parent_id == channel.id]:
-            _forget(world, each)
-            guild.threads.pop(each.id, None)
-        gone, event = channel_json(world, channel), "CHANNEL_DELETE"
-        guild.channels.pop(channel.id, None)
-    _forget(world, channel)
-    world.tell(event, gone, guild.id)
-
-
-def _forget(world: World, channel: Channel) -> None:
-    channel.deleted = True
-    for message in channel.messages.values():
-        message.deleted = True
-    channel.messages.clear()
-    world.channels.pop(channel.id, None)
 
 
 # --- handlers ---------------------------------------------------------------------------------------------
@@ -384,14 +296,8 @@ def patch_channel(call: Call) -> Answer:
     if "archived" in sent and channel.archived != sent["archived"]:
         channel.archived, channel.archived_at = sent["archived"], world.now()
     event = "THREAD_UPDATE" if channel.is_thread else "CHANNEL_UPDATE"
-    world.tell(event, lambda: channel_json(world, channel), _of(channel))
+    world.tell(event, lambda: channel_json(world, channel), guild_id_of(channel))
     return Answer(200, channel_json(world, channel))
-
-
-def revive(world: World, thread: Channel) -> None:
-    """A message in an archived thread opens it again."""
-    thread.archived, thread.archived_at = False, world.now()
-    world.tell("THREAD_UPDATE", lambda: channel_json(world, thread), _of(thread))
 
 
 def delete_channel(call: Call) -> Answer:
@@ -488,18 +394,3 @@ def _reference(world: World, channel: Channel, sent: Json) -> Json | None:
     if reference.get("fail_if_not_exists", True):
         raise invalid("message_reference", "MESSAGE_REFERENCE_UNKNOWN_MESSAGE", "Unknown message")
     return None
-
-
-def make_thread(world: World, parent: Channel, thread_id: int, sent: Json, kind: int) -> Channel:
-    """A thread at a channel; nobody is told."""
-    name = sent.get("name") or ""
-    if not 1 <= len(name) <= 100:
-        raise invalid("name", "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 100 in length.")
-    assert parent.guild is not None
-    assert kind in THREADS
-    made = Channel(thread_id, kind, name, parent.guild, parent.id, parent.nsfw, owner_id=world.me.id)
-    made.created_at = made.archived_at = world.now()
-    made.auto_archive = sent.get("auto_archive_duration") or 4320
-    made.tags = [int(each) for each in sent.get("applied_tags") or ()]
-    world.channels[made.id] = parent.guild.threads[made.id] = made
-    return made

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from tests.fakes.discord_errors import invalid
-from tests.fakes.discord_json import media_json
+from tests.fakes.discord_message_json import media_json
 from tests.fakes.discord_state import Attachment, Json, World
 
 ROW, BUTTON, SELECT, INPUT, SECTION, TEXT, THUMBNAIL = 1, 2, 3, 4, 9, 10, 11
@@ -138,7 +138,7 @@ def _resolved(world: World, each: Json, attachments: Sequence[Attachment], numbe
     elif kind == THUMBNAIL:
         made |= _item(world, each, attachments)
     elif kind == FILE:
-        file = _find(each["file"]["url"], attachments)
+        file = find(each["file"]["url"], attachments)
         made |= {"file": media_json(world, file), "name": file.filename, "size": len(file.data)}
         made["spoiler"] = bool(each.get("spoiler"))
     elif kind == CONTAINER:
@@ -154,12 +154,13 @@ def _item(world: World, item: Json, attachments: Sequence[Attachment]) -> Json:
     url = item["media"]["url"]
     shown = {"description": item.get("description"), "spoiler": bool(item.get("spoiler"))}
     if url.startswith("attachment://") or url.startswith(world.cdn):
-        return shown | {"media": media_json(world, _find(url, attachments))}
+        return shown | {"media": media_json(world, find(url, attachments))}
     foreign = {"id": str(world.new_id()), "url": url, "proxy_url": url, "width": None, "height": None}
     return shown | {"media": foreign}
 
 
-def _find(url: str, attachments: Sequence[Attachment]) -> Attachment:
+def find(url: str, attachments: Sequence[Attachment]) -> Attachment:
+    """The attachment that `attachment://name` or a link names."""
     name = url.removeprefix("attachment://") if url.startswith("attachment://") else None
     for each in attachments:
         if each.filename == name or (name is None and f"/{each.id}/" in url):

@@ -14,7 +14,9 @@ MESSAGES = {
     10015: "Unknown Webhook",
     10062: "Unknown interaction",
     10063: "Unknown application command",
+    30015: "Maximum number of attachments in a message reached (10)",
     40005: "Request entity too large",
+    40058: "Cannot send a message in a forum channel",
     40060: "Interaction has already been acknowledged.",
     40094: "This interaction has reached the maximum number of follow-up messages",
     50001: "Missing Access",
@@ -56,8 +58,16 @@ STATUS = {
 class Refused(Exception):
     """An error answer."""
 
-    def __init__(self, code: int, *, status: int | None = None, errors: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        *,
+        status: int | None = None,
+        errors: dict[str, Any] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(code)
+        self.retry_after = retry_after
         self.code = code
         self.status = status or STATUS.get(code, 400)
         self.errors = errors
@@ -67,6 +77,8 @@ class Refused(Exception):
         body: dict[str, Any] = {"message": MESSAGES.get(self.code, "Refused"), "code": self.code}
         if self.errors:
             body["errors"] = self.errors
+        if self.retry_after is not None:
+            body |= {"retry_after": self.retry_after, "global": False}
         return body
 
 

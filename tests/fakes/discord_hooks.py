@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 
 from tests.fakes.discord_bodies import Body, create, edit, loading
-from tests.fakes.discord_channels import drop_message, file_limit, revive, tell_message
 from tests.fakes.discord_components import walk
 from tests.fakes.discord_errors import Refused, invalid
-from tests.fakes.discord_json import message_json
+from tests.fakes.discord_message_json import message_json
+from tests.fakes.discord_places import drop_message, file_limit, must_hide, revive, tell_message
 from tests.fakes.discord_rest import Answer, Call, Handler
 from tests.fakes.discord_state import EPHEMERAL, FIRST_RESPONSE, TOKEN_LIFE, Interaction, Json, Message, World
 
@@ -64,13 +64,13 @@ def callback(call: Call) -> Answer:
 
 
 def _respond(world: World, interaction: Interaction, kind: int, body: Body) -> Message | None:
-    limit = file_limit(interaction.channel)
     if kind == MESSAGE:
-        made = create(world, interaction.channel, body, interaction=interaction, limit=limit)
-        interaction.original = made
-        tell_message(world, "MESSAGE_CREATE", made)
+        interaction.original = _create(world, interaction, body)
     elif kind == DEFER:
-        ephemeral = bool((body.json.get("flags") or 0) & EPHEMERAL)
+        flags = body.json.get("flags") or 0
+        if flags & ~EPHEMERAL:
+            raise invalid("data.flags", "BASE_TYPE_CHOICES", "A deferral takes EPHEMERAL alone.")
+        ephemeral = bool(flags) or must_hide(world, interaction)
         interaction.original = loading(world, interaction, ephemeral=ephemeral)
         tell_message(world, "MESSAGE_CREATE", interaction.original)
     elif kind == MODAL:
@@ -81,8 +81,7 @@ def _respond(world: World, interaction: Interaction, kind: int, body: Body) -> M
     else:
         interaction.original = interaction.message
         if kind == UPDATE and interaction.message is not None:
-            edit(world, interaction.message, body, by="token", limit=limit)
-            tell_message(world, "MESSAGE_UPDATE", interaction.message)
+            _edited(world, interaction.message, body)
     return interaction.original
 
 
@@ -172,12 +171,18 @@ def follow_up(call: Call) -> Answer:
         raise Refused(10003)
     if interaction.channel.archived:
         revive(world, interaction.channel)
-    made = create(
-        world, interaction.channel, call.body, interaction=interaction, limit=file_limit(interaction.channel)
-    )
+    made = _create(world, interaction, call.body)
     interaction.followups.append(made)
-    tell_message(world, "MESSAGE_CREATE", made)
     return Answer(200, message_json(world, made))
+
+
+def _create(world: World, interaction: Interaction, body: Body) -> Message:
+    channel = interaction.channel
+    if must_hide(world, interaction):
+        body = Body(body.json | {"flags": (body.json.get("flags") or 0) | EPHEMERAL}, body.files)
+    made = create(world, channel, body, interaction=interaction, limit=file_limit(channel))
+    tell_message(world, "MESSAGE_CREATE", made)
+    return made
 
 
 def get(call: Call) -> Answer:
@@ -191,7 +196,9 @@ def patch(call: Call) -> Answer:
 
 
 def _edited(world: World, message: Message, body: Body) -> Answer:
-    channel = world.channels[message.channel_id]
+    channel = world.channels.get(message.channel_id)
+    if channel is None:
+        raise Refused(10003)
     if channel.archived:
         raise Refused(50083)
     edit(world, message, body, by="token", limit=file_limit(channel))

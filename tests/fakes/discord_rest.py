@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -41,6 +42,7 @@ class Answer:
 
     status: int = 204
     body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Handler: TypeAlias = Callable[[Call], Answer]
@@ -123,12 +125,12 @@ class Rest:
                 raise Refused(0)
             answer = handler(Call(self.world, request.match_info, request.query, body))
         except Refused as error:
-            answer = Answer(error.status, error.body())
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if self.spec is None or self.spec.request(operation, body.json) is None:
-                raise
+            via = {"Via": "1.1 local"} if error.status == 429 else {}
+            answer = Answer(error.status, error.body(), via)
+        except Exception as error:  # a malformed request, or a mistake here: a client's retries would hide it
             answer = Answer(400, {"message": "Invalid Form Body", "code": 50035, "errors": {}})
-            self.violations.append(f"{operation}: {error!r}")
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self.violations.append(f"{operation}: {error!r} at {where.filename}:{where.lineno}")
         self.world.changes.tell()
         return answer
 
@@ -197,7 +199,7 @@ class Rest:
 
 def _response(answer: Answer, headers: Mapping[str, str] | None = None) -> web.Response:
     """JSON whose Content-Type has no charset, as Discord's."""
-    given = dict(headers or {}) | {
+    given = dict(headers or answer.headers) | {
         "X-RateLimit-Limit": "100000",
         "X-RateLimit-Remaining": "99999",
         "X-RateLimit-Reset": f"{time.time() + 1:.3f}",

@@ -6,7 +6,6 @@ or the gateway; `World.tell` is where events go out, and `World.changed` wakes w
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from discord import Permissions
+
+from tests.fakes.discord_changes import Changes
 
 Json: TypeAlias = dict[str, Any]
 
@@ -113,7 +114,9 @@ class Edit:
 @dataclass(slots=True, eq=False)
 class Message:
     """A message. components: as Discord answers them, ids and media resolved; loading: "thinking...";
-    private_to: the one person that sees it, for an ephemeral one."""
+    private_to: the one person that sees it, for an ephemeral one. mentions: whom it names with effect, as of
+    its last edit; pings: whom it notified, once, when it was made. Both hold user ids, "&" and role ids, and
+    "everyone"."""
 
     id: int
     channel_id: int
@@ -130,6 +133,7 @@ class Message:
     reference: Json | None = None
     interaction: Interaction | None = None
     allowed_mentions: Json | None = None
+    mentions: set[str] = field(default_factory=set)
     pings: set[str] = field(default_factory=set)
     edits: list[Edit] = field(default_factory=list)
     private_to: int | None = None
@@ -236,26 +240,6 @@ class Interaction:
     payload: Json = field(default_factory=dict)
 
 
-class Changes:
-    """Lets coroutines wait until something has changed."""
-
-    def __init__(self) -> None:
-        self._waiting: list[asyncio.Future[None]] = []
-
-    def tell(self) -> None:
-        """Wake everybody who waits."""
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-    async def wait(self) -> None:
-        """Wait for the next change."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
-
-
 class World:
     """Everything that exists. now: Unix seconds, may be a test's own clock."""
 
@@ -272,6 +256,7 @@ class World:
         self.commands: list[Json] = []
         self.listeners: list[Callable[[str, Json | Callable[[], Json], int | None], None]] = []
         self.cdn = ""  # the address that attachments are served at
+        self._dms: dict[int, Channel] = {}
         self._last_id = 0
         self._guilds = itertools.count(1)
         self._first_guild = int(now() * 1000) - EPOCH_MS - 86_400_000
@@ -319,10 +304,15 @@ class World:
 
     def dm(self, user: User) -> Channel:
         """The direct messages between the bot and a user."""
-        for channel in self.channels.values():
-            if channel.type == DM and channel.recipients == [user]:
-                return channel
-        made = Channel(self.new_id(), DM, "", recipients=[user])
+        made = self._dms.get(user.id)
+        if made is None:
+            made = self._dms[user.id] = Channel(self.new_id(), DM, "", recipients=[user])
+            self.channels[made.id] = made
+        return made
+
+    def foreign_dm(self, *users: User) -> Channel:
+        """A conversation between people, which the bot is no part of."""
+        made = Channel(self.new_id(), DM, "", recipients=list(users))
         self.channels[made.id] = made
         return made
 
