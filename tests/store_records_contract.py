@@ -11,10 +11,11 @@ import pytest
 
 from bot.core.ports import (
     ApiKey,
+    Outcome,
     ShareTag,
     Store,
 )
-from bot.core.request import JSON
+from bot.core.request import JSON, State
 from tests.fakes.groups import (
     ADA,
     CANCELLED,
@@ -74,6 +75,24 @@ class RecordsContract:
         await end(store, "g-1", done())
         await store.forget("g")
         assert await store.file_names() == {"b.png"}
+
+    async def test_a_picture_keeps_whether_it_is_a_spoiler(self, store: Store) -> None:
+        await queue(store, a_group("g"))
+        plain, hidden = a_picture("a.png"), replace(a_picture("b.png", 1), spoiler=True)
+        await end(store, "g-0", Outcome(State.DONE, (plain, hidden)))
+        assert (await the(store, "g")).jobs[0].pictures == (plain, hidden)
+
+    async def test_usage_sums_what_ended_since_by_member_and_guild(self, store: Store) -> None:
+        used = (("a", ADA, 1.5, 120.0), ("b", ADA, 2.5, 130.0), ("early", ADA, 64.0, 119.9))
+        other = (("c", replace(ADA, guild="2"), 8.0, 120.0), ("d", replace(ADA, user="bob"), 16.0, 500.0))
+        for name, who, seconds, at in (*used, *other):
+            await queue(store, a_group(name, who=who))
+            await end(store, f"{name}-0", Outcome(State.DONE, device_seconds=seconds), at=at)
+        await queue(store, a_group("waiting"))
+        found = {(who.guild, who.user): seconds for who, seconds in await store.usage(120.0)}
+        assert found == {("guild-1", "ada"): 4.0, ("2", "ada"): 8.0, ("guild-1", "bob"): 16.0}
+        assert {who.tenant for who, _ in await store.usage(120.0)} == {"discord:guild-1", "discord:2"}
+        assert list(await store.usage(500.1)) == []
 
     async def test_forgetting_deletes_an_ended_group_and_names_its_files(self, store: Store) -> None:
         await queue(store, a_group("g", jobs=2))
@@ -161,6 +180,15 @@ class RecordsContract:
         await store.shelf_put("slack", "k", None)
         await store.shelf_put("slack", "never", None)
         assert await store.shelf_get("slack", "k") is None
+
+    async def test_a_shelf_gives_all_its_items(self, store: Store) -> None:
+        await store.shelf_put("slack", "a", 1)
+        await store.shelf_put("slack", "b", {"c": [None]})
+        await store.shelf_put("slackware", "a", 2)
+        await store.shelf_put("slack", "gone", 3)
+        await store.shelf_put("slack", "gone", None)
+        assert await store.shelf_items("slack") == {"a": 1, "b": {"c": [None]}}
+        assert await store.shelf_items("never") == {}
 
     async def test_put_once_sets_once(self, store: Store) -> None:
         answers = await asyncio.gather(*(store.shelf_put_once("slack", "k", n) for n in range(1, 6)))

@@ -149,7 +149,7 @@ async def every_operation(store: SqliteStore) -> None:
         store.unfinished(), store.outbox(), store.postpone("g", tries=1, due_at=5.0), store.group("g"),
         store.picture("a.png"), store.history(ADA), store.history(ADA, before=7), store.tags(), store.keys(),
         store.key("d"), store.shelf_put("a", "b", 1), store.shelf_put_once("a", "b", 1),
-        store.shelf_get("a", "b"), store.shelf_put("a", "b", None),
+        store.shelf_get("a", "b"), store.shelf_put("a", "b", None), store.shelf_items("a"), store.usage(1.0),
     )  # fmt: skip
     await store.delivered("g", at=1.0)
     await store.forget("g")
@@ -176,6 +176,7 @@ async def test_no_query_reads_through_finished_jobs(path: Path, monkeypatch: pyt
     scans = {line: query for query, line in plans if line.startswith("SCAN")}
     assert {line: query for line, query in scans.items() if line not in SCANS} == {}
     assert set(scans) == SCANS
+    assert any("COVERING INDEX jobs_ended (ended_at>?)" in line for _, line in plans)
     assert any(
         "groups_of_member (platform=? AND guild=? AND user=? AND rowid<?)" in line for _, line in plans
     )
