@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.app import build
-from bot.core.delivery import AT_A_TIME
+from bot.core.delivery import AT_A_TIME, EditBudget
 from bot.core.errors import Gone, RateLimited, Refused, Unavailable
 from bot.core.ports import Address, Conversation, JobStatus, Pace, Progress
 from bot.core.request import ImageResult, Limits, Requester, State
@@ -244,3 +244,11 @@ async def test_edits_of_one_message_keep_their_distance_and_the_newest_wins(tmp_
         shown = [status.progress.fraction for status in board.page("k").shown if status.progress]
         assert shown == sorted(shown)
         hold.release()
+
+
+def test_a_time_that_is_about_to_pass_may_take_what_waiting_statuses_may_not() -> None:
+    clock = HandClock()
+    budget, pace = EditBudget(clock.clock), Pace(4.0, 10)
+    assert [budget.take("g1", pace, State.QUEUED) for _ in range(6)] == [True] * 5 + [False]
+    assert [budget.take("g1", pace, State.QUEUED, pressing=True) for _ in range(4)] == [True] * 3 + [False]
+    assert budget.take("g1", pace, State.DONE)

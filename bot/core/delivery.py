@@ -28,13 +28,14 @@ GIVE_UP_AFTER = 7 * 24 * 3600.0  # a platform that is away for a week gets the r
 AT_A_TIME = 16  # results on their way to one platform
 ALL = 2**31 - 1
 CROWDED = 30.0  # seconds over which lines that found no room in a budget look again
+PASSING = 10.0  # seconds before the time shown passes in which a later one may take more of a budget
 
 
 @dataclass(slots=True, eq=False)
 class Line:
     """What is to be said in one conversation. group: None where it had ended before a restart; rest_until:
-    monotonic time before which the platform wants to hear nothing; changed: there is something to show;
-    stirred: its state is another; over: it has ended."""
+    monotonic time before which the platform wants to hear nothing; shown_by: the time of day that people see;
+    changed: there is something to show; stirred: its state is another; over: it has ended."""
 
     group_id: str
     conversation: Conversation
@@ -48,6 +49,7 @@ class Line:
     status: JobStatus | None = None
     shown: tuple[object, ...] | None = None
     shown_at: float = float("-inf")
+    shown_by: float | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,13 +74,14 @@ class EditBudget:
         self._clock = clock
         self._spent: defaultdict[str, deque[float]] = defaultdict(deque)
 
-    def take(self, tenant: str, pace: Pace, state: State) -> bool:
-        """Whether an edit of a group in `state` may go out now; if so it is counted."""
+    def take(self, tenant: str, pace: Pace, state: State, *, pressing: bool = False) -> bool:
+        """Whether an edit of a group in `state` may go out now; if so it is counted. pressing: what people
+        read is about to be wrong; then one that waits counts as one that runs."""
         now = self._clock.monotonic()
         spent = self._spent[tenant]
         while spent and spent[0] <= now - 60.0:
             spent.popleft()
-        share = 1.0 if state.ended else 0.8 if state is State.RUNNING else 0.5
+        share = 1.0 if state.ended else 0.8 if state is State.RUNNING or pressing else 0.5
         if not state.ended and len(spent) >= pace.edits_per_minute * share:
             return False
         spent.append(now)
@@ -215,12 +218,13 @@ class Courier:
         status = line.status
         if line.ended or status is None or status_key(status) == line.shown:
             return
-        if not self._budget.take(line.tenant, line.pace, status.state):
+        left = line.shown_by - self._clock.now() if line.shown_by is not None else float("inf")
+        if not self._budget.take(line.tenant, line.pace, status.state, pressing=left < PASSING):
             line.stirred.clear()
-            await self._pause(line, _patience(line, status), line.stirred)
+            await self._pause(line, _patience(line, status, left), line.stirred)
             line.changed.set()  # look again: the budget may allow it then
             return
-        line.shown, line.shown_at = status_key(status), self._clock.monotonic()
+        line.shown, line.shown_at, line.shown_by = status_key(status), self._clock.monotonic(), status.by
         try:
             await line.conversation.show(status)
         except Gone:
@@ -310,11 +314,14 @@ class Courier:
                 wait.cancel()
 
 
-def _patience(line: Line, status: JobStatus) -> float:
-    """Seconds until a line looks again for room in its tenant's budget. Many wait: not all at one time."""
+def _patience(line: Line, status: JobStatus, left: float) -> float:
+    """Seconds until a line looks again for room in its tenant's budget. Many wait: not all at one time, but
+    each before the time passes that it shows, which is `left` seconds away."""
+    least = line.pace.seconds_per_message
     if status.state is State.RUNNING:
-        return line.pace.seconds_per_message
-    return line.pace.seconds_per_message + CROWDED * (zlib.crc32(line.group_id.encode()) % 1000) / 1000
+        return least
+    spread = CROWDED * (zlib.crc32(line.group_id.encode()) % 1000) / 1000
+    return least + min(spread, max(0.0, left - PASSING))
 
 
 def status_key(status: JobStatus) -> tuple[object, ...]:
