@@ -29,6 +29,7 @@ from bot.core.request import JSON, ImageResult, State
 from bot.core.revival import revive
 from bot.core.settings import Settings
 from bot.core.studio import Studio
+from bot.core.sweep import Sweep
 from bot.secretkey import with_secret_key
 from bot.server import Server, linked_pictures
 
@@ -97,7 +98,7 @@ class App:
             self._tasks.start(self._watch_health(backend))
         self._tasks.start(self._dispatcher.run())
         self._tasks.start(self._keep_estimates_now_and_then())
-        self._tasks.start(self._sweep(self._store))
+        self._tasks.start(Sweep(self._store, self.settings.pictures_dir, self._clock).run())
         self._tasks.start(self._house.weights.watch())
         self._dispatcher.wake()
         self._ready = True
@@ -107,9 +108,7 @@ class App:
         desk, queue = Desk(), FairQueue()
         self._house = HouseRules(settings, store, queue, desk, clock)
         await self._house.weights.look()
-        self._gallery = gallery = Gallery(
-            settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}"
-        )
+        gallery = Gallery(settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}")
         self._estimator = estimator = _estimator(await store.shelf_get("core", "estimator"))
         lanes = [Lane(backend) for backend in self._backends]
         await asyncio.wait([asyncio.ensure_future(lane.refresh(clock)) for lane in lanes], timeout=ASK_MOST)
@@ -228,15 +227,6 @@ class App:
                 await self._keep_estimates()
             except Unavailable as error:
                 log.warning("what was learned of costs is not stored: %s", error.message)
-
-    async def _sweep(self, store: Store) -> None:
-        try:
-            swept = await self._gallery.sweep(store.file_names, self._clock.now())
-        except (OSError, Unavailable) as error:
-            log.warning("left-over picture files are not looked for: %s", error)
-        else:
-            if swept:
-                log.info("deleted %d picture files that no request names", swept)
 
     async def _watch_health(self, backend: Backend) -> None:
         while True:

@@ -12,6 +12,7 @@ import pytest
 from bot.core.errors import ConfigurationError
 from bot.core.settings import Secret, Settings
 from bot.secretkey import NAME, with_secret_key
+from tests.fakes.house import house
 
 PRINT = """
 import sys
@@ -132,3 +133,11 @@ def test_a_draft_that_cannot_be_written_leaves_nothing(
     with pytest.raises(ConfigurationError, match="No space left"):
         key(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_running_program_always_has_a_key(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        made = home.studio.settings.secret(NAME).reveal()
+        assert made == (tmp_path / "secret-key").read_text().strip()
+    async with house(tmp_path) as home:
+        assert home.studio.settings.secret(NAME).reveal() == made

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,6 @@ from bot.core.errors import InvalidRequest, Unavailable
 from bot.core.ports import Done, ImageReady, StoredPicture
 from bot.core.request import JSON, Image, ImageRequest, Limits, Picture
 
-SWEPT_AFTER = 24 * 3600.0  # seconds
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -127,24 +125,6 @@ class Gallery:
             recipe=recipe,
         )
         return picture, data
-
-    async def sweep(self, named: Callable[[], Awaitable[frozenset[str]]], now: float) -> int:
-        """Delete files that nobody names and that are older than a day: what a crash left between writing a
-        file and naming it. named: asked where there is anything so old. Returns how many were deleted."""
-        old = await asyncio.to_thread(self._older_than, now - SWEPT_AFTER)
-        left = sorted(old - await named()) if old else []
-        await self.remove(left)
-        return len(left)
-
-    def _older_than(self, then: float) -> frozenset[str]:
-        with os.scandir(self.folder) as entries:
-            return frozenset(
-                entry.name
-                for entry in entries
-                if pictures.is_ours(entry.name)
-                and entry.is_file(follow_symlinks=False)
-                and entry.stat(follow_symlinks=False).st_mtime < then
-            )
 
     async def remove(self, names: Sequence[str]) -> None:
         """Delete files; names that are gone already do not matter."""

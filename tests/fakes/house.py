@@ -99,10 +99,11 @@ async def house(
     backends: Sequence[Backend] | None = None,
     store: Store | None = None,
     notebook: Notebook | None = None,
+    now: float = 1_700_000_000.0,
     **settings: object,
 ) -> AsyncIterator[House]:
-    """A running program in `folder`; settings as of Settings."""
-    clock = HandClock()
+    """A running program in `folder`, started at `now`; settings as of Settings."""
+    clock = HandClock(now)
     notebook = notebook or Notebook()
     store = store or MemoryStore()
     made = Settings(data_dir=folder, backends=(BackendEntry("fake", ""),), **settings)  # type: ignore[arg-type]
