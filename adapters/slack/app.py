@@ -1,0 +1,98 @@
+"""The listeners, registered once with Bolt and served by Socket Mode and HTTP alike."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.authorization.async_authorize import AsyncAuthorize
+from slack_sdk.web.async_client import AsyncWebClient
+
+from adapters.slack import actions, commands, mentions, names
+
+if TYPE_CHECKING:
+    from adapters.slack.adapter import Slack
+
+BOLT_LOG: Final = logging.getLogger("adapters.slack.bolt")
+BOLT_LOG.setLevel(logging.ERROR)  # its warnings are about how it was set up, its infos hold people's words
+
+
+class Authorize(AsyncAuthorize):
+    """Which token serves an event: none of Slack's methods is called for it."""
+
+    def __init__(self, slack: Slack) -> None:
+        self._slack = slack
+
+    async def __call__(
+        self,
+        *,
+        context: Any,
+        enterprise_id: str | None,
+        team_id: str | None,
+        user_id: str | None,
+        actor_enterprise_id: str | None = None,
+        actor_team_id: str | None = None,
+        actor_user_id: str | None = None,
+    ) -> AuthorizeResult | None:
+        found = await self._slack.installations.find(team_id or "", enterprise_id or "")
+        if found is None:
+            return None
+        return AuthorizeResult(
+            enterprise_id=enterprise_id,
+            team_id=team_id,
+            bot_user_id=found.bot_user,
+            bot_id=found.bot_id,
+            bot_token=found.token.reveal(),
+            user_id=user_id,
+        )
+
+
+def build_app(slack: Slack) -> AsyncApp:
+    """process_before_response: a listener ends before its acknowledgement is sent, so that what is
+    acknowledged is committed; whatever is slow a listener hands on."""
+    app = AsyncApp(
+        logger=BOLT_LOG,
+        name="fairbrush",
+        process_before_response=True,
+        signing_secret=slack.settings.secret("SLACK_SIGNING_SECRET").reveal() or "unused",
+        client=AsyncWebClient(base_url=slack.clients.base_url, retry_handlers=[], logger=BOLT_LOG),
+        authorize=Authorize(slack),  # type: ignore[arg-type]  # an AsyncAuthorize is taken as it is
+        user_facing_authorize_error_message="Fairbrush is not installed in this workspace. Ask an admin.",
+    )
+    _listen(slack, app)
+    return app
+
+
+def _listen(slack: Slack, app: AsyncApp) -> None:
+    async def on_command(ack: Any, body: dict[str, Any], context: Any) -> None:
+        await commands.command(slack, ack, body, context)
+
+    async def on_mention(body: dict[str, Any], context: Any) -> None:
+        await mentions.mention(slack, body, context)
+
+    async def on_message(body: dict[str, Any], context: Any) -> None:
+        await mentions.direct(slack, body, context)
+
+    async def on_removed(body: dict[str, Any], context: Any) -> None:
+        event = body["event"]
+        if event["type"] == "app_uninstalled" or (event.get("tokens") or {}).get("bot"):
+            slack.later(
+                slack.left(str(context.get("team_id") or ""), str(context.get("enterprise_id") or ""))
+            )
+
+    async def on_button(ack: Any, body: dict[str, Any], context: Any) -> None:
+        await actions.pressed(slack, ack, body, context)
+
+    async def on_form(ack: Any, body: dict[str, Any], context: Any) -> None:
+        await slack.forms.submitted(ack, body, context)
+
+    app.command(names.COMMAND)(on_command)
+    app.event("app_mention")(on_mention)
+    app.event("message")(on_message)
+    app.event("app_uninstalled")(on_removed)
+    app.event("tokens_revoked")(on_removed)
+    app.view(names.IMAGINE_FORM)(on_form)
+    app.action(re.compile(".*"))(on_button)

@@ -1,0 +1,284 @@
+"""Where one request is answered: a root message with the receipt, and a status message in its thread which
+ends as the result. Where it was asked in a thread, that thread and no receipt.
+
+The address, all JSON: team, enterprise, channel (a user's id until the first message gives that of the direct
+messages), user, key (of the event), thread (it was asked in), reply (a response_url), both (also to the
+channel), prompt, told (differences from the defaults); then group, root, status (ts), files, share, pinged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from adapters.slack import render
+from adapters.slack.files import Files, Unprocessed, share_from
+from adapters.slack.problems import Closed, Denied
+from adapters.slack.render import Rendered
+from adapters.slack.workspace import Workspace
+from bot.core.errors import Fault, Gone, Refused
+from bot.core.ports import Address, JobStatus
+from bot.core.request import JSON, ImageResult, Picture, State
+
+log = logging.getLogger(__name__)
+
+Store = Callable[[Address], Awaitable[None]]
+
+PING_AFTER: Final = 60.0  # seconds from asking to the result
+BLOCKS_TRIES: Final = 3  # edits with pictures that Slack may refuse before they are shared instead
+GAPS: Final = (3.0, 5.0, 8.0, 12.0, 15.0)  # seconds between progress edits; the last one repeats
+FINAL, POSTED, RECEIPT = 0, 0, 1  # ranks: what is sent first where Slack lets only some through
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known of a request once it is accepted."""
+
+    group_id: str
+    prompt: str
+    told: tuple[str, ...]
+
+
+class Desk(Protocol):
+    """What a conversation needs of its adapter."""
+
+    async def workspace(self, address: Address) -> Workspace:
+        """The bot where the conversation is."""
+        ...
+
+    def receipt(self, key: str) -> Receipt | None:
+        """What was accepted under an event's key, where that was in this run of the program."""
+        ...
+
+    def bot_name(self) -> str:
+        """What people invite."""
+        ...
+
+    def later(self, work: Awaitable[None]) -> None:
+        """Do what may be lost in a crash."""
+        ...
+
+
+class SlackConversation:
+    """The Conversation port."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        address: Address,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._desk = desk
+        self._address: dict[str, JSON] = dict(address)
+        self._store: Store | None = None
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._shown: State | None = None
+        self._edits = 0
+        self._edited_at = float("-inf")
+
+    # --- prepare ---
+
+    async def prepare(self, store: Store) -> Address:
+        """Post what is not there yet; see the port."""
+        self._store = store
+        receipt = self._desk.receipt(self._text("key"))
+        if receipt is not None and "group" not in self._address:
+            self._address |= {
+                "group": receipt.group_id,
+                "prompt": receipt.prompt,
+                "told": list(receipt.told),
+            }
+        workspace = await self._desk.workspace(self._address)
+        try:
+            if not self._thread:
+                await self._post_root(workspace)
+            if "status" not in self._address:
+                await self._post_status(workspace)
+        except Closed as error:
+            await self._say_closed(workspace, error)
+            raise
+        return dict(self._address)
+
+    async def _post_root(self, workspace: Workspace) -> None:
+        message = render.receipt(self._text("prompt"), self._text("user"), self._told)
+        channel, ts = await workspace.post(self._text("channel"), message.text, message.blocks, rank=RECEIPT)
+        await self._note(channel=channel, root=ts)
+
+    async def _post_status(self, workspace: Workspace) -> None:
+        message = render.accepted(self._text("prompt"), self._text("user"), self._told, alone=self._alone)
+        channel, ts = await workspace.post(
+            self._text("channel"), message.text, message.blocks, thread=self._thread, rank=POSTED
+        )
+        await self._note(channel=channel, status=ts)
+
+    async def _say_closed(self, workspace: Workspace, error: Closed) -> None:
+        """Privately, with what to do. It may be said twice, after a crash; nobody may hear it at all where
+        Slack takes no answer any more."""
+        log.info("cannot post in %s: %s", self._text("channel"), error.detail)
+        message = render.no_access(self._text("group"), self._desk.bot_name())
+        try:
+            if reply := self._text("reply"):
+                await workspace.respond(reply, message.text, message.blocks)
+            else:
+                await workspace.post(self._text("user"), message.text, message.blocks)
+        except Fault as trouble:
+            log.info("nor answer privately: %s %s", trouble.message, trouble.detail)
+
+    # --- show ---
+
+    async def show(self, status: JobStatus) -> None:
+        """Edit the status message. A progress is left out where it comes too soon after another."""
+        if "status" not in self._address or not self._is_due(status):
+            return
+        workspace = await self._desk.workspace(self._address)
+        message = render.status(status, alone=self._alone, user=self._text("user"))
+        if status.state.ended:
+            await self._edit_status(workspace, message)
+        elif not await workspace.edit_now(
+            self._text("channel"), self._text("status"), message.text, message.blocks
+        ):
+            return
+        self._shown, self._edited_at = status.state, self._monotonic()
+        self._edits += status.state is State.RUNNING
+
+    def _is_due(self, status: JobStatus) -> bool:
+        """A change of state is always due; progress ever more seldom, for Slack takes few edits."""
+        if status.state is not self._shown or status.state is not State.RUNNING:
+            return True
+        gap = GAPS[min(self._edits, len(GAPS)) - 1]
+        return self._monotonic() - self._edited_at >= gap
+
+    async def _edit_status(self, workspace: Workspace, message: Rendered) -> None:
+        await workspace.edit(
+            self._text("channel"), self._text("status"), message.text, message.blocks, rank=FINAL
+        )
+
+    # --- deliver ---
+
+    async def deliver(self, result: ImageResult) -> None:
+        """The result; see the port."""
+        workspace = await self._desk.workspace(self._address)
+        shown = [picture for picture in result.pictures if not picture.withheld]
+        user = self._text("user")
+        pictures: list[tuple[Picture, str]] = []
+        if shown:
+            pictures = await self._deliver_pictures(workspace, result, shown)
+        else:
+            await self._edit_status(workspace, render.unfinished(result, user=user, alone=self._alone))
+        if "root" in self._address:
+            self._desk.later(self._end_receipt(workspace, result, pictures))
+        if shown and result.waited > PING_AFTER:
+            await self._ping(workspace)
+
+    async def _deliver_pictures(
+        self, workspace: Workspace, result: ImageResult, shown: Sequence[Picture]
+    ) -> list[tuple[Picture, str]]:
+        """Each picture with its file, empty where it was shared instead."""
+        files = Files(workspace, self._sleep)
+        if "share" not in self._address:
+            known = await self._uploaded(workspace, files, shown)
+            pairs = list(zip(shown, known, strict=True))
+            if await self._show_pictures(workspace, result, files, pairs):
+                return pairs
+        await self._share_pictures(workspace, result, files, shown)
+        return [(picture, "") for picture in shown]
+
+    async def _uploaded(self, workspace: Workspace, files: Files, shown: Sequence[Picture]) -> list[str]:
+        """The ids of the pictures' files, in order; stored before they are used."""
+        known = self._address.get("files")
+        if isinstance(known, list) and len(known) == len(shown):
+            return [str(each) for each in known]
+        ids, entries = await files.upload(shown)
+        await workspace.complete(entries)
+        await self._note(files=list(ids))
+        return ids
+
+    async def _show_pictures(
+        self, workspace: Workspace, result: ImageResult, files: Files, pairs: list[tuple[Picture, str]]
+    ) -> bool:
+        """Edit the pictures into the status message; False where Slack does not take them there."""
+        message = render.finished(result, pairs, user=self._text("user"), alone=self._alone)
+        for number in range(BLOCKS_TRIES):
+            try:
+                await files.processed([file for _, file in pairs])
+                await self._edit_status(workspace, message)
+                return True
+            except (Unprocessed, Denied) as error:
+                if isinstance(error, Closed):
+                    raise
+                log.info("pictures not taken as blocks: %s %s", error.message, error.detail)
+            await self._sleep(2.0**number)
+        return False
+
+    async def _share_pictures(
+        self, workspace: Workspace, result: ImageResult, files: Files, shown: Sequence[Picture]
+    ) -> None:
+        thread = self._thread
+        known = share_from(self._address.get("share"))
+        await files.share(
+            shown,
+            known,
+            self._text("channel"),
+            thread or self._text("status"),
+            lambda share: self._note(share=share.to_json()),
+        )
+        message = render.finished(result, [], user=self._text("user"), alone=self._alone, below=True)
+        await self._edit_status(workspace, message)
+
+    async def _end_receipt(
+        self, workspace: Workspace, result: ImageResult, pictures: Sequence[tuple[Picture, str]]
+    ) -> None:
+        """The root message's end. The pictures are shown by now, so this may be late, or lost in a crash."""
+        also = render.pictures(result, pictures) if self._address.get("both") else []
+        message = render.receipt_end(result, self._text("user"), self._told, also)
+        try:
+            await workspace.edit(
+                self._text("channel"), self._text("root"), message.text, message.blocks, rank=RECEIPT
+            )
+        except (Gone, Refused) as error:
+            log.info("a receipt was not ended: %s %s", error.message, error.detail)
+
+    async def _ping(self, workspace: Workspace) -> None:
+        """At most once: it is marked before it is sent."""
+        if self._address.get("pinged"):
+            return
+        await self._note(pinged=True)
+        message = render.ready(self._text("user"))
+        try:
+            await workspace.post(self._text("channel"), message.text, message.blocks, thread=self._thread)
+        except Fault as error:
+            log.info("a ping was not sent: %s %s", error.message, error.detail)
+
+    # --- the address ---
+
+    async def _note(self, **more: JSON) -> None:
+        """Add to the address, and store it before anything is done with what it says."""
+        self._address |= more
+        if self._store is not None:
+            await self._store(dict(self._address))
+
+    def _text(self, name: str) -> str:
+        value = self._address.get(name)
+        return value if isinstance(value, str) else ""
+
+    @property
+    def _told(self) -> tuple[str, ...]:
+        told = self._address.get("told")
+        return tuple(str(each) for each in told) if isinstance(told, list) else ()
+
+    @property
+    def _thread(self) -> str:
+        """The thread that status and pictures are in; empty before there is a root."""
+        return self._text("thread") or self._text("root")
+
+    @property
+    def _alone(self) -> bool:
+        """Whether there is no receipt above the status message."""
+        return bool(self._text("thread"))

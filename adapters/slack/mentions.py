@@ -1,0 +1,69 @@
+"""What people write: @fairbrush in a channel or a thread, and direct messages. Answers stay in the thread, or
+begin one below it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from adapters.slack import flow, pages, render
+from adapters.slack.commands import subcommand
+from adapters.slack.flow import Attached
+from adapters.slack.visit import Visit, of_event
+from adapters.slack.wording import typed
+from bot.core.errors import FairbrushError
+
+if TYPE_CHECKING:
+    from adapters.slack.adapter import Slack
+
+log = logging.getLogger(__name__)
+
+WRITTEN: Final = frozenset({"", "file_share"})  # subtypes of what a person wrote just now
+
+
+async def mention(slack: Slack, body: dict[str, Any], context: Any) -> None:
+    """app_mention."""
+    if not body["event"].get("bot_id"):
+        await _written(slack, body, of_event(body, context))
+
+
+async def direct(slack: Slack, body: dict[str, Any], context: Any) -> None:
+    """A message; only direct ones, as people wrote them, count."""
+    event = body["event"]
+    fresh = event.get("channel_type") == "im" and str(event.get("subtype") or "") in WRITTEN
+    if fresh and event.get("user") and not event.get("bot_id"):
+        await _written(slack, body, of_event(body, context))
+
+
+async def _written(slack: Slack, body: dict[str, Any], visit: Visit) -> None:
+    """Accepted before it is acknowledged; sent again by Slack it is known by its id."""
+    event = body["event"]
+    key = f"event:{body.get('event_id') or event.get('ts')}"
+    text = typed(str(event.get("text") or ""), bot=visit.bot)
+    asked = ("help", "") if not text else subcommand(text)
+    if asked is not None:
+        if slack.is_first(key):
+            slack.later(_paged(slack, visit, *asked))
+        return
+    try:
+        await flow.ask(slack, visit, key, slack.studio.submit, text=text, picture=_picture(event))
+    except FairbrushError as error:
+        if slack.is_first(key):
+            slack.later(flow.refused(slack, visit, error, text))
+
+
+async def _paged(slack: Slack, visit: Visit, name: str, group: str) -> None:
+    try:
+        answer = await pages.page(slack, visit, name, group)
+    except FairbrushError as error:
+        answer = render.refusal(flow.explain(error), "")
+    await flow.whisper(slack, visit, answer)
+
+
+def _picture(event: dict[str, Any]) -> Attached | None:
+    """The first picture that was sent along."""
+    for file in event.get("files") or ():
+        if str(file.get("mimetype") or "").startswith("image/"):
+            url = str(file.get("url_private_download") or file.get("url_private") or "")
+            return Attached(url, str(file.get("name") or "picture"))
+    return None

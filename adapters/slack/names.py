@@ -1,0 +1,35 @@
+"""The names that Slack and the program call things by: one list for the listeners and for the manifest."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COMMAND: Final = "/imagine"
+
+# What the program may do in a workspace, and what each is for.
+SCOPES: Final = {
+    "commands": "/imagine and the shortcuts",
+    "chat:write": "the messages that requests are answered in",
+    "files:write": "pictures",
+    "files:read": "whether Slack has finished with a picture; pictures to start from; recipes",
+    "app_mentions:read": "@fairbrush in channels and threads",
+    "im:history": "what people write to the app itself",
+    "users:read": "who is an admin of the workspace, for settings and for deleting others' pictures",
+}
+
+# Buttons, by action_id. Those of single pictures end in a number: `vary:0`.
+AGAIN: Final = "again"
+CANCEL: Final = "cancel"
+DELETE: Final = "delete"
+EDIT: Final = "edit"
+FORM: Final = "form"
+MORE: Final = "more"
+REMIX: Final = "remix"
+RETRY: Final = "retry"
+REVEAL: Final = "reveal"
+TO_DM: Final = "to_dm"
+UPSCALE: Final = "upscale"
+VARY: Final = "vary"
+WHY: Final = "why"
+
+IMAGINE_FORM: Final = "imagine"  # the modal's callback_id

@@ -1,0 +1,111 @@
+"""Slack's rate limits, kept to from this side: nothing is sent faster than it is taken.
+
+A lane is whatever Slack counts together: one method in one workspace, or the posts in one channel. Knows no
+method; callers name lanes and rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """At most `calls` (>= 1) in any `seconds`; kept: of them, those that only urgent calls may use."""
+
+    calls: int
+    seconds: float
+    kept: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    sent: deque[float] = field(default_factory=deque)
+    rest_until: float = float("-inf")
+    waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
+    pump: asyncio.Task[None] | None = None
+
+
+class Gate:
+    """Lets calls through in order of rank (0 first), then of arrival."""
+
+    def __init__(self, monotonic: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._numbers = itertools.count()
+
+    async def enter(self, name: Hashable, rule: Rule, *, rank: int = 0) -> None:
+        """Wait for a call's turn, and count it."""
+        lane = self._lane(name, rule)
+        if not lane.waiting and self._wait(lane, rule.calls, rule) <= 0:
+            lane.sent.append(self._monotonic())
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(lane.waiting, (rank, next(self._numbers), turn))
+        if lane.pump is None or lane.pump.done():
+            lane.pump = asyncio.ensure_future(self._pump(lane, rule))
+        await turn
+
+    def enter_now(self, name: Hashable, rule: Rule) -> bool:
+        """Count a call that is not urgent, if there is room for one now beside what is kept; else False."""
+        lane = self._lane(name, rule)
+        if lane.waiting or self._wait(lane, rule.calls - rule.kept, rule) > 0:
+            return False
+        lane.sent.append(self._monotonic())
+        return True
+
+    def rest(self, name: Hashable, seconds: float) -> None:
+        """Slack wants to hear nothing on this lane for so long."""
+        lane = self._lanes.setdefault(name, _Lane())
+        lane.rest_until = max(lane.rest_until, self._monotonic() + seconds)
+
+    def close(self) -> None:
+        """Stop; who still waits is cancelled."""
+        for lane in self._lanes.values():
+            if lane.pump is not None:
+                lane.pump.cancel()
+            for _, _, turn in lane.waiting:
+                turn.cancel()
+        self._lanes.clear()
+
+    def _lane(self, name: Hashable, rule: Rule) -> _Lane:
+        if name not in self._lanes and len(self._lanes) > 1000:
+            self._sweep(rule.seconds)
+        return self._lanes.setdefault(name, _Lane())
+
+    def _sweep(self, seconds: float) -> None:
+        """Forget lanes that were quiet for long."""
+        before = self._monotonic() - max(seconds, 60.0)
+        quiet = [
+            name
+            for name, lane in self._lanes.items()
+            if not lane.waiting and lane.rest_until < before and (not lane.sent or lane.sent[-1] < before)
+        ]
+        for name in quiet:
+            del self._lanes[name]
+
+    def _wait(self, lane: _Lane, calls: int, rule: Rule) -> float:
+        """Seconds until one more call is within `calls`; 0 or less: now."""
+        now = self._monotonic()
+        while lane.sent and lane.sent[0] <= now - rule.seconds:
+            lane.sent.popleft()
+        full = len(lane.sent) - calls
+        room = lane.sent[full] + rule.seconds - now if full >= 0 else 0.0
+        return max(room, lane.rest_until - now)
+
+    async def _pump(self, lane: _Lane, rule: Rule) -> None:
+        while lane.waiting:
+            wait = self._wait(lane, rule.calls, rule)
+            if wait > 0:
+                await self._sleep(wait)
+                continue
+            _, _, turn = heapq.heappop(lane.waiting)
+            if not turn.done():  # whoever waited may have gone away
+                lane.sent.append(self._monotonic())
+                turn.set_result(None)

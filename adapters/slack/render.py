@@ -1,0 +1,274 @@
+"""The messages that people read, as text for notifications and blocks. Texts: bot/core/messages.py.
+
+Pure; it knows no address but the ids that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from adapters.slack import names
+from adapters.slack.blocks import (
+    Block,
+    actions,
+    button,
+    confirmed,
+    context,
+    emoji,
+    image,
+    literal,
+    moment,
+    person,
+    plain,
+    rich,
+    section,
+    spoken,
+    words,
+)
+from bot.core import messages
+from bot.core.ports import JobStatus
+from bot.core.request import ImageResult, Picture, State
+
+ENDS: Final = {
+    State.DONE: "white_check_mark",
+    State.FAILED: "warning",
+    State.WITHHELD: "warning",
+    State.CANCELLED: "wastebasket",
+}
+ROW: Final = 5  # buttons in a row that phones still show well
+MAX_VALUE_TEXT: Final = 1900  # characters of a request that a button can carry
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A message: text is its first line, for notifications."""
+
+    text: str
+    blocks: list[Block]
+
+
+def _message(line: Sequence[Block], *blocks: Block) -> Rendered:
+    return Rendered(spoken(line), [rich(line), *blocks])
+
+
+# --- the receipt ------------------------------------------------------------------------------------------
+
+
+def receipt(prompt: str, user: str, told: Sequence[str]) -> Rendered:
+    """The root message, from when a request is accepted until it ends."""
+    line = [emoji("art"), words(" "), words(_prompt(prompt), bold=True), words(" · "), person(user)]
+    return _message(line, *context(" · ".join(told)))
+
+
+def receipt_end(result: ImageResult, user: str, told: Sequence[str], shown: Sequence[Block] = ()) -> Rendered:
+    """The root message at the end; shown: the pictures, where they are also sent to the channel."""
+    mark = emoji(ENDS.get(result.state, "warning"))
+    where = [words(" · in thread")] if result.state is not State.CANCELLED else []
+    line = [mark, words(" "), words(_prompt(result.prompt), bold=True), words(" · "), person(user), *where]
+    return _message(line, *shown, *context(" · ".join(told)))
+
+
+def deleted(user: str) -> Rendered:
+    """The root message of a request that was deleted, prompt and all."""
+    return _message([emoji(ENDS[State.CANCELLED]), words(" Deleted · "), person(user)])
+
+
+# --- the status -------------------------------------------------------------------------------------------
+
+
+def accepted(prompt: str, user: str, told: Sequence[str], *, alone: bool) -> Rendered:
+    """The status message at first. alone: there is no receipt above it, so it says what was asked too."""
+    line = [emoji("hourglass"), words(" Accepted")]
+    if alone:
+        line += [words(" · "), words(_prompt(prompt), bold=True), words(" · "), person(user)]
+    return _message(line, *context(" · ".join(told) if alone else ""))
+
+
+def status(status: JobStatus, *, alone: bool, user: str, preview: str = "") -> Rendered:
+    """The status message while a request waits or runs, or where it ended without a result. preview: a
+    file."""
+    if status.state.ended:
+        return _stopped(status)
+    line = _queued(status) if status.state is not State.RUNNING else _running(status)
+    by = [words(" · by "), moment(status.by)] if status.by is not None else []
+    mine = messages.own_place(status.position) if status.position else ""
+    said = [rich([words(_prompt(status.prompt), bold=True), words(" · "), person(user)])] if alone else []
+    pictured = [image(preview, "What is forming")] if preview else []
+    waiting = status.state is not State.RUNNING
+    buttons = [button("Why?", names.WHY, status.group_id)] if waiting else []
+    buttons.append(button("Cancel", names.CANCEL, status.group_id))
+    return _message([*line, *by], *said, *pictured, *context(mine), *actions(*buttons))
+
+
+def _queued(status: JobStatus) -> list[Block]:
+    line = [emoji("hourglass"), words(" ")]
+    if status.restarted:
+        line.append(words(f"{messages.RESTARTED} · "))
+    place = messages.ahead(status.position) if status.position else "Queued"
+    first, number, rest = _counted(place)
+    return [*line, words(first), *([words(number, bold=True)] if number else []), words(rest)]
+
+
+def _counted(place: str) -> tuple[str, str, str]:
+    """ "About 9 requests ahead" as "About ", "9 requests", " ahead"."""
+    if place.startswith("About ") and place.endswith(" ahead"):
+        return "About ", place[len("About ") : -len(" ahead")], " ahead"
+    return place, "", " "
+
+
+def _running(status: JobStatus) -> list[Block]:
+    bar = messages.progress_bar(status.progress) if status.progress else "Starting"
+    made = f" · {status.made} of {status.total} made" if status.total > 1 else ""
+    return [emoji("art"), words(f" {bar}{made}")]
+
+
+def _stopped(status: JobStatus) -> Rendered:
+    mark = emoji(ENDS.get(status.state, "warning"))
+    return _message([mark, words(f" {messages.status_line(status)}")])
+
+
+# --- the result -------------------------------------------------------------------------------------------
+
+
+def finished(
+    result: ImageResult, files: Sequence[tuple[Picture, str]], *, user: str, alone: bool, below: bool = False
+) -> Rendered:
+    """The status message with its pictures. files: each shown picture and its file; below: the pictures are
+    in the next message instead."""
+    line = [emoji(ENDS[State.DONE]), words(" "), words(_prompt(result.prompt), bold=True)]
+    if alone:
+        line += [words(" · "), person(user)]
+    if below:
+        line.append(words(" · below"))
+    return _message(
+        line,
+        *pictures(result, files),
+        *context(messages.finished_line(result), " ".join((messages.ended(result), *result.notes)).strip()),
+        *_result_buttons(result, [picture for picture, _ in files] or list(result.pictures)),
+    )
+
+
+def pictures(result: ImageResult, files: Sequence[tuple[Picture, str]]) -> list[Block]:
+    """Image blocks; a picture behind a spoiler is a button, since Slack hides nothing in a message."""
+    hidden = [
+        button(
+            f"Show picture {number}" if len(files) > 1 else "Show picture",
+            f"{names.REVEAL}:{number}",
+            f"{result.group_id}:{number - 1}",
+        )
+        for number, (picture, _) in enumerate(files, 1)
+        if is_hidden(result, picture)
+    ]
+    shown = [
+        image(file, picture.alt_text) for picture, file in files if file and not is_hidden(result, picture)
+    ]
+    rows = [hidden[at : at + ROW] for at in range(0, len(hidden), ROW)]
+    return [*shown, *(block for row in rows for block in actions(*row))]
+
+
+def is_hidden(result: ImageResult, picture: Picture) -> bool:
+    """Whether a picture is shown on demand alone."""
+    return result.spoiler or picture.spoiler
+
+
+def _result_buttons(result: ImageResult, shown: Sequence[Picture]) -> list[Block]:
+    group, count = result.group_id, len(shown)
+    common = [
+        button("Again", names.AGAIN, group),
+        button("Remix", names.REMIX, group),
+        _delete(group),
+    ]
+    if count == 1:
+        single = [
+            button(label, f"{action}:0", f"{group}:0")
+            for offered, label, action in (
+                (result.vary, "Vary", names.VARY),
+                (result.upscale, "Upscale", names.UPSCALE),
+            )
+            if offered
+        ]
+        return actions(common[0], *single, *common[1:])
+    rows = [
+        *(_numbered("U", names.UPSCALE, "Upscale", group, count) if result.upscale else []),
+        *(_numbered("V", names.VARY, "Variations of", group, count) if result.vary else []),
+    ]
+    return [*rows, *actions(*common)]
+
+
+def _numbered(letter: str, action: str, verb: str, group: str, count: int) -> list[Block]:
+    made = [
+        button(
+            f"{letter}{number}",
+            f"{action}:{number - 1}",
+            f"{group}:{number - 1}",
+            described=f"{verb} picture {number}",
+        )
+        for number in range(1, count + 1)
+    ]
+    rows = [made[at : at + ROW] for at in range(0, len(made), ROW)]
+    return [block for row in rows for block in actions(*row)]
+
+
+def _delete(group: str) -> Block:
+    question = confirmed(
+        "Delete?", "The pictures and the prompt are deleted for everybody.", "Delete", "Keep"
+    )
+    return button("Delete", names.DELETE, group, style="danger", confirm=question)
+
+
+def unfinished(result: ImageResult, *, user: str, alone: bool) -> Rendered:
+    """The status message of a request that came to nothing: why, and what can be done."""
+    mark = emoji(ENDS.get(result.state, "warning"))
+    why = messages.ended(result).replace(messages.reference_line(result.reference), "").strip()
+    said = [rich([words(_prompt(result.prompt), bold=True), words(" · "), person(user)])] if alone else []
+    retry = (
+        button(f"Retry at {result.remedy_label}", names.RETRY, result.group_id, style="primary")
+        if result.remedy
+        else button("Retry", names.AGAIN, result.group_id)
+    )
+    ways = [] if result.state is State.WITHHELD else [retry]
+    return _message(
+        [mark, words(f" {why}")],
+        *said,
+        *context(messages.reference_line(result.reference)),
+        *actions(*ways, button("Remix", names.REMIX, result.group_id)),
+    )
+
+
+# --- private answers --------------------------------------------------------------------------------------
+
+
+def refusal(message: str, text: str) -> Rendered:
+    """Why a request was not taken, and the whole of it, so that it can be sent again."""
+    said = messages.not_queued(message)
+    blocks: list[Block] = [literal(f"⚠️ {said}")]
+    if text:
+        blocks.append({"type": "section", "text": plain(text)})
+    fits = text and len(text) <= MAX_VALUE_TEXT
+    return Rendered(
+        spoken([words(said)]), [*blocks, *actions(*([button("Edit", names.EDIT, text)] if fits else []))]
+    )
+
+
+def no_access(group_id: str, bot: str) -> Rendered:
+    """The program may not post where it was asked to."""
+    line = f"I can't post here. `/invite @{bot}` and ask again, or:"
+    return Rendered(line, [section(line), *actions(button("Send to my DM", names.TO_DM, group_id))])
+
+
+def notice(text: str, *more: str) -> Rendered:
+    """Lines of ours for one person; nothing in them is parsed."""
+    lines = [line for line in (text, *more) if line]
+    return Rendered(spoken([words(lines[0])]), [literal(line) for line in lines])
+
+
+def ready(user: str) -> Rendered:
+    """The ping."""
+    line = [person(user), words(" ready")]
+    return _message(line)
+
+
+def _prompt(prompt: str) -> str:
+    return messages.one_line(prompt) or "a picture"
