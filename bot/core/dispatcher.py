@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -219,7 +218,7 @@ class Dispatcher:
         except FairbrushError as error:
             await self._failed(lane, job, error)
         except Exception:  # a backend's bug: one job fails, with a reference into the log
-            reference = new_reference()
+            reference = outcomes.new_reference()
             log.exception("job %s failed on %s; ref %s", job.job_id, lane.name, reference)
             await self._end_running(job, outcomes.broken(reference), 0.0)
 
@@ -266,7 +265,7 @@ class Dispatcher:
 
     async def _failed(self, lane: Lane, job: LiveJob, error: FairbrushError) -> None:
         if job.cancelling:
-            await self._end_running(job, outcomes.cancelled(job), _used(job))
+            await self._end_running(job, outcomes.cancelled(job), outcomes.used(job))
             return
         if isinstance(error, Fault) and not isinstance(error, Cancelled):
             lane.failed(error, self._clock.monotonic())
@@ -274,7 +273,7 @@ class Dispatcher:
         if worth_retrying(lane, job, error, self.lanes, self._settings.attempts):
             await self._again(job, error)
         else:
-            reference = new_reference()
+            reference = outcomes.new_reference()
             log.warning("job %s failed for good; ref %s", job.job_id, reference)
             await self._end_running(job, outcomes.failed(error, reference), 0.0)
 
@@ -384,7 +383,7 @@ class Dispatcher:
     async def _fail_unserved(self, job: LiveJob) -> None:
         job.cancelling = True
         self._queue.cancel(job.job_id)
-        reference = new_reference()
+        reference = outcomes.new_reference()
         log.warning("job %s: no backend offers what it needs; ref %s", job.job_id, reference)
         await self._end(job, outcomes.unserved(job, reference))
 
@@ -396,13 +395,3 @@ class Dispatcher:
             self._on_status(status_of(group))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)  # a long queue must not hold up everything else
-
-
-def _used(job: LiveJob) -> float:
-    """Device-seconds that an unfinished job is charged: its estimate, by its progress."""
-    return job.cost * (job.progress.fraction if job.progress else 0.0)
-
-
-def new_reference() -> str:
-    """A short id that ties what a user saw to a log line."""
-    return "".join(secrets.choice("23456789ABCDEFGHJKLMNPQRSTUVWXYZ") for _ in range(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from bot.core.desk import LiveJob
@@ -64,3 +65,13 @@ def unserved(job: LiveJob, reference: str) -> Outcome:
 def broken(reference: str) -> Outcome:
     """A job that met a bug."""
     return Outcome(State.FAILED, message="Something broke while making it.", reference=reference)
+
+
+def used(job: LiveJob) -> float:
+    """Device-seconds that an unfinished job is charged: its estimate, by its progress."""
+    return job.cost * (job.progress.fraction if job.progress else 0.0)
+
+
+def new_reference() -> str:
+    """A short id that ties what a user saw to a log line."""
+    return "".join(secrets.choice("23456789ABCDEFGHJKLMNPQRSTUVWXYZ") for _ in range(4))

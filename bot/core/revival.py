@@ -15,7 +15,7 @@ from bot.core import outcomes
 from bot.core.codec import request_from_json
 from bot.core.delivery import Courier
 from bot.core.desk import Desk, LiveGroup, LiveJob, live_group
-from bot.core.dispatcher import Dispatcher, new_reference
+from bot.core.dispatcher import Dispatcher
 from bot.core.errors import ProtocolError
 from bot.core.fairqueue import FairQueue
 from bot.core.lanes import Lane
@@ -75,7 +75,7 @@ async def _read(stored: StoredGroup, store: Store, clock: Clock) -> LiveGroup | 
     try:
         requests = [request_from_json(job.request, load=_outline) for job in stored.jobs]
     except ProtocolError as error:
-        outcome = outcomes.failed(error, new_reference())
+        outcome = outcomes.failed(error, outcomes.new_reference())
         log.error("group %s cannot be read: %s; ref %s", stored.group_id, error.detail, outcome.reference)
         for job in stored.jobs:
             if not job.state.ended:
