@@ -127,6 +127,8 @@ def resolve(world: World, components: Sequence[Json], attachments: Sequence[Atta
 def _resolved(world: World, each: Json, attachments: Sequence[Attachment], numbers: Iterator[int]) -> Json:
     made = {key: value for key, value in each.items() if value is not None}
     made["id"] = made.get("id") or next(numbers)
+    if "emoji" in made:
+        made["emoji"] = {key: value for key, value in made["emoji"].items() if value is not None}
     for key in ("components", "accessory"):
         if isinstance(made.get(key), list):
             made[key] = [_resolved(world, child, attachments, numbers) for child in made[key]]
