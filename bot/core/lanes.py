@@ -128,11 +128,6 @@ def needs(request: ImageRequest) -> frozenset[str]:
     return frozenset(name for name, unset in _OPTIONAL.items() if getattr(request, name) != unset)
 
 
-def offered(lanes: Sequence[Lane], model: str | None, params: frozenset[str]) -> bool:
-    """Whether one lane has the model and honours all these fields for it."""
-    return any(lane.model(model) is not None and params <= lane.capabilities.params for lane in lanes)
-
-
 def serving(lanes: Sequence[Lane]) -> float:
     """Device-seconds that all lanes together work off in a second."""
     return sum(lane.power for lane in lanes) or 1.0
