@@ -39,11 +39,19 @@ def from_command(adapter: Discord, draft: Draft) -> Act:
     """A new request: the text typed, native options, and a size that is still to be read."""
 
     async def take(submission: Submission, *, acknowledge: Acknowledge | None = None) -> Ticket:
-        options = merge(draft.options, parse(f"--size {draft.size}")) if draft.size else draft.options
-        submission = await with_picture(adapter, replace(submission, options=options), draft)
+        submission = replace(submission, options=_sized(draft))
+        submission = await with_picture(adapter, submission, draft)
         return await adapter.studio.submit(submission, acknowledge=acknowledge)
 
     return noted(adapter, take)
+
+
+def _sized(draft: Draft) -> Options:
+    """Native options with the size read. Raises InvalidRequest."""
+    if not draft.size:
+        return draft.options
+    said = parse(f"--size {''.join(draft.size.split())}")
+    return replace(draft.options, width=said.width, height=said.height)
 
 
 def from_form(adapter: Discord, draft: Draft) -> Act:

@@ -160,6 +160,7 @@ class Recent:
     def fill(self, requester: Requester, newest_first: Iterable[Known]) -> None:
         """What the store knows, behind what was noted since."""
         newer = self._known.pop((requester.tenant, requester.member), {})
+        self._mine(requester)
         for known in reversed([*newest_first][:MOST]):
             self.note(requester, known.group_id, known.prompt)
         for known in newer.values():

@@ -126,23 +126,28 @@ def _rest_text(draft: Draft) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What a form came back with: its text fields by custom_id, and the picture attached to it."""
+    """What a form came back with: its text fields by custom_id, the picture attached to it, and the ids that
+    were chosen in a list."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     upload: Attached | None = None
+    chosen: tuple[str, ...] = ()
 
 
 def read_form(data: Mapping[str, Any]) -> Filled:
     """The fields of a MODAL_SUBMIT's data."""
     values: dict[str, str] = {}
     upload: Attached | None = None
+    chosen: list[str] = []
     attachments = data.get("resolved", {}).get("attachments", {})
     for entry in _fields(data.get("components", ())):
         if isinstance(entry.get("value"), str):
             values[str(entry.get("custom_id"))] = entry["value"]
         elif found := [attachments[key] for key in entry.get("values", ()) if key in attachments]:
             upload = Attached.of(found[0])
-    return Filled(values, upload)
+        else:
+            chosen += map(str, entry.get("values", ()))
+    return Filled(values, upload, tuple(chosen))
 
 
 def _fields(components: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

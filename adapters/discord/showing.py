@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 FLAGGED = "flagged by the content check, so not shown in a channel that is not age-restricted"
 
 
+async def show_again(
+    adapter: Discord, interaction: Interaction, id: str, private: bool | None = None
+) -> None:
+    """/show: one's own request, for everybody in the channel unless it is to be private."""
+    typed = (id.split() or [""])[0].upper()[:32]
+    await adapter.studio.show(typed, flow.requester_of(interaction))
+    await show(adapter, interaction, typed, private=bool(private))
+
+
 async def show(adapter: Discord, interaction: Interaction, group_id: str, *, private: bool) -> None:
     """A request as it stands, or its pictures with their buttons. Raises NotFound."""
     group = await adapter.studio.seen(group_id, flow.requester_of(interaction))
