@@ -269,24 +269,14 @@ async def test_a_roles_weight_counts_again_after_a_restart(tmp_path: Path) -> No
         assert shares(after, 9) == {"x": 1, "a": 2, "b": 6}
 
 
-async def test_a_role_that_was_lost_while_the_program_was_away_counts_no_more(tmp_path: Path) -> None:
-    data = Data()
-    patron = replace(BOB, roles=("patron",))
-    async with house(tmp_path, store=MemoryStore(data)) as home:
-        await say(home, Rules(role_weights={"patron": 3.0}))
-        await ask(home, by=patron)
-        await home.until(home.idle)
+async def test_a_role_counts_as_the_member_has_it_at_each_request(tmp_path: Path) -> None:
     backend = FakeBackend()
-    hold = backend.hold("start")
-    async with house(tmp_path, store=MemoryStore(data), backends=[backend]) as home:
-        await ask(home, "in the way x", by=replace(ANN, user="zoe"))
-        await home.until(hold.reached.is_set)
-        for _ in range(6):
-            await ask(home, "a colour a")
-            await ask(home, "a colour b", by=BOB)
-        hold.release()
-        await home.until(home.idle)
-        assert shares(backend, 9) == {"x": 1, "a": 4, "b": 4}
+    backend.hold("start")
+    async with house(tmp_path, backends=[backend]) as home:
+        await say(home, Rules(role_weights={"patron": 3.0}))
+        for roles, weight in (((), 1.0), (("patron",), 3.0), ((), 1.0), (("patron", "guest"), 3.0)):
+            await ask(home, by=replace(BOB, roles=roles))
+            assert home.queue._root.user(BOB.tenant, BOB.member).weight == weight
 
 
 # --- why somebody waits -----------------------------------------------------------------------------------

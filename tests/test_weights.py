@@ -25,6 +25,13 @@ OWNER = Requester("notebook", "g1", "owner")
 ANN = Requester("notebook", "g1", "ann")
 
 
+def held() -> FakeBackend:
+    """A backend that finishes nothing."""
+    backend = FakeBackend()
+    backend.hold("start")
+    return backend
+
+
 async def command(*arguments: str) -> str:
     """What `fairbrush weight` prints, in a process of its own."""
     argv = [sys.executable, "-m", "bot", "weight", *arguments]
@@ -67,19 +74,28 @@ async def test_a_weight_out_of_range_is_refused(tmp_path: Path, weight: float) -
 
 async def test_a_weight_is_there_again_after_a_restart_and_goes_with_its_row(tmp_path: Path) -> None:
     data, operators = Data(), frozenset({OWNER.member})
-    async with house(tmp_path, store=MemoryStore(data), operators=operators) as home:
+    async with house(tmp_path, store=MemoryStore(data), backends=[held()], operators=operators) as home:
         await home.studio.set_weight(OWNER, "notebook:g1", 3.0)
         await home.ask("a flat colour")
-        await home.until(home.idle)
-    async with house(tmp_path, store=MemoryStore(data), operators=operators) as home:
-        assert home.studio.weight("notebook:g1") == 3.0
         await home.ask("a flat colour")
-        await home.until(home.idle)
+        await home.until(lambda: home.queue.running() == 1)
+        await home.until(lambda: any(tag.weight == 3.0 for tag in data.tags.values()))
+    async with house(tmp_path, store=MemoryStore(data), backends=[held()], operators=operators) as home:
+        assert home.studio.weight("notebook:g1") == 3.0
         assert home.queue._root.guild("notebook:g1").weight == 3.0
     data.shelves.clear()
-    async with house(tmp_path, store=MemoryStore(data), operators=operators) as home:
+    async with house(tmp_path, store=MemoryStore(data), backends=[held()], operators=operators) as home:
         assert home.studio.weight("notebook:g1") == 1.0
         assert home.queue._root.guild("notebook:g1").weight == 1.0
+
+
+async def test_the_weight_of_everybody_takes_no_row(tmp_path: Path) -> None:
+    async with house(tmp_path, operators=frozenset({OWNER.member})) as home:
+        await home.studio.set_weight(OWNER, "notebook:g1", 3.0)
+        assert await home.store.shelf_items("weights") == {"notebook:g1": 3.0}
+        await home.studio.set_weight(OWNER, "notebook:g1", 1.0)
+        assert await home.store.shelf_items("weights") == {}
+        assert home.studio.weight("notebook:g1") == 1.0
 
 
 async def test_a_weight_set_beside_the_running_program_counts_within_five_seconds(tmp_path: Path) -> None:
