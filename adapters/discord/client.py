@@ -20,6 +20,7 @@ import yarl
 from discord import app_commands
 from discord.gateway import DiscordWebSocket
 
+from adapters.discord import buttons, commands
 from bot.core.request import JSON
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Client(discord.AutoShardedClient):
         )
         self.adapter = adapter
         self.tree = app_commands.CommandTree(self)
-        self.ready_once = False
+        self.worked = False
         self._starts = starts
         self._begun = False
         self._launched: set[int] = set()
@@ -59,8 +60,6 @@ class Client(discord.AutoShardedClient):
 
     async def setup_hook(self) -> None:
         """Logged in and not yet connected: what members can use is put in place."""
-        from adapters.discord import buttons, commands
-
         commands.register(self.tree, self.adapter)
         buttons.register(self, self.adapter)
 
@@ -77,9 +76,12 @@ class Client(discord.AutoShardedClient):
 
     # --- sessions -----------------------------------------------------------------------------------------
 
+    async def on_connect(self) -> None:
+        """Called once a session has begun."""
+        self.worked = True
+
     async def on_ready(self) -> None:
         """Called once every shard is there."""
-        self.ready_once = True
         log.info("connected as %s, in %d servers", self.user, len(self.guilds))
 
     async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:

@@ -123,7 +123,7 @@ class Connection:
             raise
         finally:
             self.client = None
-            self._worked = self._worked or client.ready_once
+            self._worked = self._worked or client.worked
             await leave(client)
 
     def _refused(self, message: str) -> FairbrushError:
