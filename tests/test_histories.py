@@ -113,7 +113,8 @@ class History:
             backend.broken.clear()
             backend.cancel_says = None
         await self.home.until_passing(self.home.idle, step=1.0, steps=1500)
-        await self.home.until(lambda: not self.home.studio._tasks)  # also what nobody waits for any more
+        deleting = self.home.studio._remakes._tasks
+        await self.home.until(lambda: not deleting)  # also what nobody waits for any more
         self.home.check()
         assert self.home.queue.running() == len(self.home.queue) == 0
         assert not self.home.desk._reserved
