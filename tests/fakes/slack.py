@@ -43,11 +43,13 @@ from aiohttp import web
 
 from bot.core.ports import Clock
 from tests.fakes import slack_files, slack_look, slack_oauth, slack_payloads
+from tests.fakes.slack_control import Control, serve
 from tests.fakes.slack_events import Courier, Delivery
 from tests.fakes.slack_look import Picture
 from tests.fakes.slack_oauth import Consent
 from tests.fakes.slack_people import Person
 from tests.fakes.slack_sockets import Sockets
+from tests.fakes.slack_spec import answer_faults, payload_faults
 from tests.fakes.slack_state import (
     REAL_CLOCK,
     SCOPES,
@@ -75,6 +77,9 @@ class Slack:
         self.sockets = Sockets(self.world, self.troubles)
         self.courier = Courier(self.world, self.sockets)
         self.failures: list[tuple[str, str]] = []
+        self.shape_faults: list[str] = []
+        self.web.on_answer = lambda method, body: self.shape_faults.extend(answer_faults(method, body))
+        self.courier.on_payload = lambda kind, body: self.shape_faults.extend(payload_faults(kind, body))
         self.url = ""
         self._scopes = scopes
         self._runner: web.AppRunner | None = None
@@ -109,6 +114,8 @@ class Slack:
         await self.world.aclose()
         if self._runner is not None:
             await self._runner.cleanup()
+        if kind is None:
+            assert not self.shape_faults, self.shape_faults
 
     def _routes(self) -> list[web.RouteDef]:
         return [
@@ -120,6 +127,7 @@ class Slack:
             web.post("/response/{url:.+}", self.web.respond),
             web.get("/link/", self.sockets.serve),
             web.get("/oauth/v2/authorize", self._authorize),
+            web.post("/control/{name}", Control(self).answer),
         ]
 
     async def _receive(self, request: web.Request) -> web.Response:
@@ -246,8 +254,15 @@ class Slack:
         return [picture for each in holder for picture in slack_look.pictures(self.world, each)]
 
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
-        """Until something is so."""
-        await self.world.until(lambda: bool(condition()), seconds)
+        """Until something is so. TimeoutError tells what is to be seen instead."""
+        try:
+            await self.world.until(lambda: bool(condition()), seconds)
+        except TimeoutError:
+            raise TimeoutError(f"it never came to that\n{self.story()}") from None
+
+    def story(self) -> str:
+        """What has happened, for whoever reads a failed test."""
+        return slack_look.story(self.world, self.calls, self.failures)
 
     async def until_message(self, channel: Channel, text: str = "", seconds: float = 10.0) -> Message:
         """The first message of the bot in a channel whose words or text hold `text`, once there is one."""
@@ -319,4 +334,5 @@ class Slack:
         slack_files.finish(self.world, self.troubles)
 
 
-__all__ = ["Payload", "Person", "Slack"]
+if __name__ == "__main__":
+    asyncio.run(serve())

@@ -30,7 +30,8 @@ INPUTS = {
 }
 MOST_OPTIONS = {"radio_buttons": 10, "checkboxes": 10, "overflow": 5}
 IN_INPUT = (INPUTS | SELECTS | PICKERS) - {"overflow"}
-IN_ACTIONS = (SELECTS | PICKERS | {"button", "datepicker", "timepicker"}) - {"number_input"}
+IN_MODALS_ONLY = {"number_input", "url_text_input", "email_text_input", "file_input"}
+IN_ACTIONS = SELECTS | PICKERS | {"button", "datepicker", "timepicker"}
 
 
 def _at(fault: str, path: str) -> str:
@@ -204,7 +205,8 @@ def _input(block: Payload, path: str, usable: Usable) -> Faults:
     yield from _text(block.get("label"), 2000, f"{path}/label", plain=True)
     if "hint" in block:
         yield from _text(block["hint"], 2000, f"{path}/hint", plain=True)
-    yield from _element(block.get("element"), IN_INPUT, f"{path}/element", usable)
+    allowed = IN_INPUT if path.startswith("/view/") else IN_INPUT - IN_MODALS_ONLY
+    yield from _element(block.get("element"), allowed, f"{path}/element", usable)
 
 
 def _block(block: Any, path: str, usable: Usable) -> Faults:
@@ -228,6 +230,14 @@ def _block(block: Any, path: str, usable: Usable) -> Faults:
             yield _at("missing required field: elements", path)
     elif kind != "divider":
         yield _at(f"unsupported type: {kind}", path)
+
+
+def text_length(value: Any) -> int:
+    """How many characters of text there are in blocks."""
+    if isinstance(value, dict):
+        own = len(value["text"]) if isinstance(value.get("text"), str) else 0
+        return own + sum(text_length(inner) for inner in value.values())
+    return sum(text_length(inner) for inner in value) if isinstance(value, list) else 0
 
 
 def check_blocks(blocks: Any, usable: Usable, *, most: int = 50, path: str = "/blocks") -> list[str]:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.fakes.slack_blocks import check_blocks, check_view, with_ids
+from tests.fakes.slack_blocks import check_blocks, check_view, text_length, with_ids
 from tests.fakes.slack_shapes import KINDS
 from tests.fakes.slack_state import Channel, Installation, Message, Payload, Refused, Workspace, World
 from tests.fakes.slack_trouble import Troubles
 
+MOST_BLOCKS_TEXT = 13_000  # undocumented; seen to begin a little above
 STRUCTURED = ("blocks", "view", "files", "attachments", "metadata", "file_ids", "users")
 
 
@@ -90,6 +91,8 @@ class Context:
         if blocks is None:
             return []
         refuse_faults("invalid_blocks", check_blocks(blocks, self.usable))
+        if text_length(blocks) > MOST_BLOCKS_TEXT:
+            raise Refused("msg_blocks_too_long")
         return with_ids(blocks, self.fresh_id)
 
     def view(self) -> Payload:

@@ -49,13 +49,13 @@ async def post_message(context: Context) -> Payload:
 
 
 async def update(context: Context) -> Payload:
-    """chat.update: blocks stay where none are given, and go where an empty list is."""
+    """chat.update: blocks stay only where neither text nor blocks are given; text alone removes them."""
     world, channel = context.world, context.channel()
     message = context.message(channel, "cant_update_message")
     text = _text(context, MOST_UPDATE_TEXT)
-    if not text and context.arguments.get("blocks") is None:
+    if not text and context.arguments.get("blocks") is None and not context.arguments.get("file_ids"):
         raise Refused("no_text")
-    blocks = context.blocks() if context.arguments.get("blocks") is not None else message.blocks
+    blocks = context.blocks() if text or context.arguments.get("blocks") is not None else message.blocks
     message.text, message.blocks = text, blocks
     for name in context.arguments.get("file_ids") or []:
         if name not in world.files:

@@ -78,22 +78,21 @@ async def _receive(world: World, request: web.Request) -> web.Response:
 
 
 async def complete_upload(context: Context) -> Payload:
-    """files.completeUploadExternal. Processing and the share into channel_id happen afterwards."""
+    """files.completeUploadExternal, once a file. Processing and the share into channel_id come afterwards."""
     wanted = context.arguments.get("files")
     if not isinstance(wanted, list) or not wanted:
         raise Refused("invalid_arguments")
     found = []
     for each in wanted:
         file = context.world.files.get(str(each.get("id")))
-        if file is None or file.deleted or file.data is None or file.owner != context.installation.bot_user:
+        if file is None or file.completed or file.data is None or file.owner != context.installation.bot_user:
             raise Refused("file_not_found")
         found.append((file, str(each.get("title") or "")))
     channel = _target(context)
     for file, title in found:
         file.title = title or file.title
-        if not file.completed:
-            file.completed = True
-            _process(context, file)
+        file.completed = True
+        _process(context, file)
     if channel is not None:
         _share(context, [file for file, _ in found], channel)
     context.world.touch()

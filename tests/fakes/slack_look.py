@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.fakes.slack_blocks import options_of
 from tests.fakes.slack_state import Message, Payload, View, World
+from tests.fakes.slack_trouble import Call
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,22 @@ def words(holder: Message | View) -> str:
     if isinstance(holder, View) and "title" in holder.content:
         lines.insert(0, holder.content["title"]["text"])
     return "\n".join(lines)
+
+
+def story(world: World, calls: Sequence[Call], failures: Sequence[tuple[str, str]]) -> str:
+    """Every message, modal and failed call, a line each."""
+    lines = []
+    for message in sorted([*world.messages.values(), *world.ephemerals], key=lambda m: m.ts):
+        place = f"{'  ' if message.thread_ts else ''}{world.channels[message.channel].name}"
+        only = f" only for {world.accounts[message.only_for].name}" if message.only_for else ""
+        gone = " deleted" if message.deleted else ""
+        shown = f"{len(pictures(world, message))} pictures, {len(message.edits)} edits"
+        lines.append(f"{place}{only}{gone}: {message.text!r} {labels(message)} {shown}")
+    lines += [f"modal: {words(stack[-1])!r}" for stack in world.modals.values() if stack]
+    lines += [
+        f"{call.method}: {call.error or call.status}" for call in calls[-40:] if call.error or not call.status
+    ]
+    return "\n".join([*lines, *(text for _, text in failures)])
 
 
 def _words(value: Any) -> Iterator[str]:

@@ -127,6 +127,7 @@ def closed(world: World, view: View, user: Account, *, cleared: bool) -> Payload
 def shortcut(world: World, callback_id: str, user: Account) -> Payload:
     """A global shortcut."""
     made = _common(world, user)
+    del made["api_app_id"]
     return made | {"type": "shortcut", "callback_id": callback_id, "action_ts": world.new_ts()}
 
 
@@ -135,6 +136,7 @@ def message_shortcut(world: World, base: str, callback_id: str, message: Message
     channel = world.channels[message.channel]
     url = world.add_response_url(user.team, channel.id, user.id, ts=message.ts, thread_ts=message.thread_ts)
     made = _common(world, user)
+    del made["api_app_id"]
     made["user"] = {key: made["user"][key] for key in ("id", "name", "team_id")}
     return made | {
         "type": "message_action",
