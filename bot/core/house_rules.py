@@ -52,12 +52,15 @@ class HouseRules:
     # --- read ---
 
     async def rules(self, tenant: str, channel: str = "") -> Rules:
-        """The guild's rules with the channel's over them. Raises Unavailable where they cannot be read: they
-        may forbid what nobody said."""
+        """The guild's rules with the channel's over them."""
         book = await self._book(tenant)
-        if book.damaged:
-            raise Unavailable("The settings of this server cannot be read. Ask an admin to set them again.")
         return merge(book.guild, book.channels[channel]) if channel in book.channels else book.guild
+
+    async def in_force(self, tenant: str, channel: str) -> Rules:
+        """The same for a request. Raises Unavailable where they cannot be read: who knows what they forbid."""
+        if (await self._book(tenant)).damaged:
+            raise Unavailable("The settings of this server cannot be read. Ask an admin to set them again.")
+        return await self.rules(tenant, channel)
 
     async def own_rules(self, tenant: str, channel: str = "") -> Rules:
         """What is said at exactly this level."""

@@ -160,7 +160,7 @@ class Studio:
         """
         if not self.accepting:
             raise Unavailable("Fairbrush is restarting. Send it again in a minute.", retry_after=30.0)
-        rules = await self.rules(submission.requester.tenant, submission.channel)
+        rules = await self._house.in_force(submission.requester.tenant, submission.channel)
         admit(submission.requester, submission.channel, rules)
         limits = self.limits_of(rules)
         options = self._options(submission, limits)
@@ -205,7 +205,7 @@ class Studio:
     # --- a guild's own rules ---
 
     async def rules(self, tenant: str, channel: str = "") -> Rules:
-        """The guild's rules with the channel's over them. Raises Unavailable where they cannot be read."""
+        """The guild's rules with the channel's over them."""
         return await self._house.rules(tenant, channel)
 
     async def own_rules(self, tenant: str, channel: str = "") -> Rules:
