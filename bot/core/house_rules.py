@@ -57,7 +57,7 @@ class HouseRules:
         return merge(book.guild, book.channels[channel]) if channel in book.channels else book.guild
 
     async def in_force(self, tenant: str, channel: str) -> Rules:
-        """The same for a request. Raises Unavailable where they cannot be read: who knows what they forbid."""
+        """The same for a request. Raises Unavailable where they cannot be read: they may forbid it."""
         if (await self._book(tenant)).damaged:
             raise Unavailable("The settings of this server cannot be read. Ask an admin to set them again.")
         return await self.rules(tenant, channel)
