@@ -49,7 +49,9 @@ class People:
 
     # --- waiting ------------------------------------------------------------------------------------------
 
-    async def until(self, condition: Callable[[], T], seconds: float | None = None, what: str = "") -> T:
+    async def until(
+        self, condition: Callable[[], T | None], seconds: float | None = None, what: str = ""
+    ) -> T:
         """Wait until something is so, looking again after each change here; its value."""
         end = time.monotonic() + (seconds or self.patience)
         while not (value := condition()):
@@ -116,7 +118,7 @@ class People:
         return user
 
     def allow(self, channel: Channel, user: User | None = None, **permissions: bool) -> None:
-        """What a member (None: the bot) may do in a channel; `send_messages=False` denies. The bot is told."""
+        """What a member (None: the bot) may do here; `send_messages=False` denies. The bot is told."""
         self.world.allow(channel, user or self.world.me, **permissions)
         self.world.tell("CHANNEL_UPDATE", lambda: seen_json(self.world, channel), guild_id_of(channel))
 
@@ -218,6 +220,11 @@ class People:
         return interaction
 
     # --- looking ------------------------------------------------------------------------------------------
+
+    def original(self, interaction: Interaction) -> Message:
+        """The message that answers an interaction, or that it changed."""
+        assert interaction.original is not None, f"{interaction.answer} is no message\n{self.told()}"
+        return interaction.original
 
     def messages(self, channel: Channel) -> list[Message]:
         """What a channel or thread shows, oldest first, without ephemeral ones."""
