@@ -16,13 +16,13 @@ TEXT_MOST: Final = 4000
 """Characters of all texts of one message."""
 ALT_MOST, THREAD_NAME_MOST = 1024, 100
 
-_MARKUP: Final = re.compile(r"([\\`*_~|<>\[\]()@#:/])")
+_MARKUP: Final = re.compile(r"([\\`*_~|<>\[\]@]|(?<=:)/|(?<=:/)/)")
 _GRID: Final = 15  # seconds; as coarse as the core's idea of "the same time"
 
 
 def escape(text: str) -> str:
-    """Plain words that stay plain: no markdown, mention, link, emoji code or timestamp comes alive, and no
-    invisible or direction-changing character is kept."""
+    """Plain words that stay plain: no markdown, mention, link or timestamp comes alive, and no invisible or
+    direction-changing character is kept. Not for the beginning of a line, where # and - mean something."""
     return _MARKUP.sub(r"\\\1", clean(text))
 
 

@@ -17,13 +17,16 @@ from pathlib import Path
 from adapters.discord.adapter import REAL_CLOCK
 from adapters.discord.adapter import Discord as Adapter
 from bot.app import App, build
-from bot.core.ports import Backend, Store
+from bot.core.ports import Backend, Pace, Store
 from bot.core.settings import BackendEntry, Secret, Settings
 from bot.core.studio import Studio
 from tests.fakes.backend import FakeBackend
 from tests.fakes.clock import HandClock
 from tests.fakes.discord import Channel, Discord, Guild, Interaction, Message, User
 from tests.fakes.memory_store import MemoryStore
+
+BRISK = Pace(0.0, 100_000)
+"""Every status at once, so that no test waits for one."""
 
 
 @dataclass
@@ -51,11 +54,11 @@ class DiscordHouse:
         """Somebody asks in #general."""
         return await self.discord.imagine(self.general, user or self.ann, prompt, **options)
 
-    def status(self, call: Interaction) -> Message:
-        """The first message in the thread of a request."""
-        thread = self.discord.thread(self.receipt(call))
-        assert thread is not None, self.discord.told()
-        return self.discord.messages(thread)[0]
+    async def status(self, call: Interaction) -> Message:
+        """The first message in the thread of a request; waits for it."""
+        receipt = self.receipt(call)
+        thread = await self.discord.until(lambda: self.discord.thread(receipt), what="a thread")
+        return (await self.discord.until(lambda: self.discord.messages(thread), what="a status"))[0]
 
     def receipt(self, call: Interaction) -> Message:
         """The first response."""
@@ -105,15 +108,16 @@ async def discord_house(
     store: Store | None = None,
     clock: HandClock | None = None,
     connected: bool = True,
+    pace: Pace = BRISK,
     **settings: object,
 ) -> AsyncIterator[DiscordHouse]:
-    """A running program in `folder`. discord: one that outlives this program, for a restart."""
+    """A running program in `folder`. pace: of status edits; discord: one that outlives this program, for a restart."""
     own = Discord(now=clock.clock.now) if clock else Discord()
     world = discord or own
     if discord is None:
         await own.start()
     try:
-        async with _program(folder, world, backends, store or MemoryStore(), clock, settings) as house:
+        async with _program(folder, world, backends, store or MemoryStore(), clock, pace, settings) as house:
             if connected:
                 await world.ready()
             yield house
@@ -129,11 +133,13 @@ async def _program(
     backends: Sequence[Backend] | None,
     store: Store,
     clock: HandClock | None,
+    pace: Pace,
     settings: dict[str, object],
 ) -> AsyncIterator[DiscordHouse]:
     time = clock.clock if clock else REAL_CLOCK
     made = discord_settings(folder, discord, **settings)
     adapter = Adapter(made, clock=time)
+    adapter.pace = pace
     backend = FakeBackend()
     app = build(
         made, adapters=[adapter], backends=backends or [backend], clock=time, serve=False, store=store
