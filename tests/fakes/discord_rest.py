@@ -130,7 +130,8 @@ class Rest:
         except Exception as error:  # a malformed request, or a mistake here: a client's retries would hide it
             answer = Answer(400, {"message": "Invalid Form Body", "code": 50035, "errors": {}})
             where = traceback.extract_tb(error.__traceback__)[-1]
-            self.violations.append(f"{operation}: {error!r} at {where.filename}:{where.lineno}")
+            wrong = self.spec.request(operation, body.json) if self.spec is not None else None
+            self.violations.append(wrong or f"{operation}: {error!r} at {where.filename}:{where.lineno}")
         self.world.changes.tell()
         return answer
 
@@ -190,7 +191,7 @@ class Rest:
 
     def _check(self, operation: str, body: Body, answer: Answer) -> None:
         assert self.spec is not None
-        if answer.status < 300:
+        if answer.status != 400:
             wrong = self.spec.request(operation, body.json)
             self.violations.extend([wrong] if wrong else [])
         wrong = self.spec.answer(operation, answer.status, answer.body)
