@@ -54,7 +54,7 @@ async def queue_view(
     if len(mine) > SHOWN:
         shown.append(f"and {len(mine) - SHOWN} more")
     first, *rest = why.text(member="member", guild="server")
-    told = lines(escape(first) if mine else "", *(small(escape(line)) for line in rest))
+    told = lines(first if mine else "", *map(small, rest))
     text = render.text(lines(said, *(shown or [EMPTY]), told))
     return render.sealed(text, *([_cancel_list(mine)] if mine else []))
 
@@ -62,12 +62,12 @@ async def queue_view(
 def queue_line(number: int, status: JobStatus) -> str:
     """ "2 **misty castle** · about 9 ahead · 1-3 min", "1 **a red fox** · ▰▰▰▰▱▱▱▱▱▱ 12/30"."""
     if status.state is State.RUNNING and status.progress:
-        stands = messages.progress_bar(status.progress)
+        stands = escape(messages.progress_bar(status.progress))
     elif status.position:
         stands = messages.place(status.position)
     else:
-        stands = messages.status_line(status)
-    return f"{number} {title(status.prompt)} · {escape(stands)}"
+        stands = escape(messages.status_line(status))
+    return f"{number} {title(status.prompt)} · {stands}"
 
 
 def _cancel_list(mine: Sequence[JobStatus]) -> ui.ActionRow[Any]:

@@ -39,7 +39,6 @@ CHANNELS: Final = (
     discord.ChannelType.voice,
     discord.ChannelType.stage_voice,
     discord.ChannelType.forum,
-    discord.ChannelType.media,
 )
 """Channels that can have rules of their own; a thread has its parent's."""
 
