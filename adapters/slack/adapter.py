@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from adapters.slack import people
+from adapters.slack import names, people
 from adapters.slack.app import build_app
 from adapters.slack.clients import Clients
 from adapters.slack.conversation import Receipt, SlackConversation
@@ -186,7 +186,7 @@ class Slack:
 
     def bot_name(self) -> str:
         """What people invite."""
-        return "fairbrush"
+        return names.BOT_NAME
 
     def later(self, work: Awaitable[Any]) -> None:
         """Do something that nobody waits for; it may be lost in a crash."""

@@ -52,7 +52,7 @@ async def command(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
             await flow.ask(slack, visit, f"command:{visit.trigger}", slack.studio.submit, text=text)
             await ack()
     except FairbrushError as error:
-        await say(ack, render.refusal(flow.explain(error), f"{COMMAND} {text}"))
+        await say(ack, render.refusal(flow.explain(error), text, command=COMMAND))
 
 
 async def say(ack: Ack, answer: Rendered) -> None:

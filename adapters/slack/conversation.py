@@ -3,8 +3,8 @@ ends as the result. Where it was asked in a thread, that thread and no receipt.
 
 The address, all JSON: team, enterprise, channel (a user's id until the first message gives that of the direct
 messages), user, key (of the event), thread (it was asked in), reply (a response_url), both (also to the
-channel), prompt, told (differences from the defaults); then group, root, status (ts), files, share, pinged.
-"""
+channel), prompt, told (differences from the defaults), spoiler (no previews); then group, root, status (ts),
+files, share, pinged."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from adapters.slack import render
 from adapters.slack.files import Files, Unprocessed, share_from
+from adapters.slack.previews import Previews
 from adapters.slack.problems import Closed, Denied
 from adapters.slack.render import Rendered
 from adapters.slack.workspace import Workspace
@@ -41,6 +42,7 @@ class Receipt:
     group_id: str
     prompt: str
     told: tuple[str, ...]
+    spoiler: bool = False
 
 
 class Desk(Protocol):
@@ -79,6 +81,7 @@ class SlackConversation:
         self._store: Store | None = None
         self._monotonic = monotonic
         self._sleep = sleep
+        self._previews = Previews(desk.later, sleep)
         self._shown: State | None = None
         self._edits = 0
         self._edited_at = float("-inf")
@@ -94,6 +97,7 @@ class SlackConversation:
                 "group": receipt.group_id,
                 "prompt": receipt.prompt,
                 "told": list(receipt.told),
+                **({"spoiler": True} if receipt.spoiler else {}),
             }
         workspace = await self._desk.workspace(self._address)
         try:
@@ -112,7 +116,13 @@ class SlackConversation:
         await self._note(channel=channel, root=ts)
 
     async def _post_status(self, workspace: Workspace) -> None:
-        message = render.accepted(self._text("prompt"), self._text("user"), self._told, alone=self._alone)
+        message = render.accepted(
+            self._text("prompt"),
+            self._text("user"),
+            self._told,
+            group=self._text("group"),
+            alone=self._alone,
+        )
         channel, ts = await workspace.post(
             self._text("channel"), message.text, message.blocks, thread=self._thread, rank=POSTED
         )
@@ -138,15 +148,29 @@ class SlackConversation:
         if "status" not in self._address or not self._is_due(status):
             return
         workspace = await self._desk.workspace(self._address)
-        message = render.status(status, alone=self._alone, user=self._text("user"))
-        if status.state.ended:
-            await self._edit_status(workspace, message)
-        elif not await workspace.edit_now(
-            self._text("channel"), self._text("status"), message.text, message.blocks
-        ):
+        if status.preview is not None and not self._address.get("spoiler"):
+            self._previews.offer(workspace, status.preview)
+        try:
+            if not await self._show(workspace, status):
+                return
+        except Denied:
+            if not self._previews.file:
+                raise
+            self._previews.end(workspace)  # whatever it was, the next one goes without a picture
             return
         self._shown, self._edited_at = status.state, self._monotonic()
         self._edits += status.state is State.RUNNING
+
+    async def _show(self, workspace: Workspace, status: JobStatus) -> bool:
+        """Whether it was sent."""
+        preview = self._previews.file if status.state is State.RUNNING else ""
+        message = render.status(status, alone=self._alone, user=self._text("user"), preview=preview)
+        if status.state.ended:
+            await self._edit_status(workspace, message)
+            return True
+        return await workspace.edit_now(
+            self._text("channel"), self._text("status"), message.text, message.blocks
+        )
 
     def _is_due(self, status: JobStatus) -> bool:
         """A change of state is always due; progress ever more seldom, for Slack takes few edits."""
@@ -172,7 +196,10 @@ class SlackConversation:
             pictures = await self._deliver_pictures(workspace, result, shown)
         else:
             await self._edit_status(workspace, render.unfinished(result, user=user, alone=self._alone))
-        if "root" in self._address:
+        self._previews.end(workspace)
+        if self._address.get("both"):
+            await self._end_receipt(workspace, result, pictures)
+        elif "root" in self._address:
             self._desk.later(self._end_receipt(workspace, result, pictures))
         if shown and result.waited > PING_AFTER:
             await self._ping(workspace)
@@ -214,7 +241,8 @@ class SlackConversation:
                 if isinstance(error, Closed):
                     raise
                 log.info("pictures not taken as blocks: %s %s", error.message, error.detail)
-            await self._sleep(2.0**number)
+            if number + 1 < BLOCKS_TRIES:
+                await self._sleep(2.0**number)
         return False
 
     async def _share_pictures(
@@ -235,7 +263,10 @@ class SlackConversation:
     async def _end_receipt(
         self, workspace: Workspace, result: ImageResult, pictures: Sequence[tuple[Picture, str]]
     ) -> None:
-        """The root message's end. The pictures are shown by now, so this may be late, or lost in a crash."""
+        """The root message's end, with the pictures where they also go to the channel. Else it may be late,
+        or lost in a crash: they are shown by now."""
+        if "root" not in self._address:
+            return
         also = render.pictures(result, pictures) if self._address.get("both") else []
         message = render.receipt_end(result, self._text("user"), self._told, also)
         try:

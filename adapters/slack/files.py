@@ -180,4 +180,5 @@ class Files:
                 return False
             raise
         shares = file.get("shares") or {}
-        return any(channel in (shares.get(kind) or {}) for kind in ("public", "private"))
+        listed = [*(file.get("ims") or ()), *(shares.get("public") or ()), *(shares.get("private") or ())]
+        return channel in listed

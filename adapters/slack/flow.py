@@ -7,9 +7,9 @@ happens afterwards.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.slack import render
 from adapters.slack.conversation import Receipt
@@ -29,10 +29,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A file that came along; url: needs our token."""
+    """A file that came along. url: needs our token; empty where Slack has to be asked for it."""
 
-    url: str
+    file_id: str
     name: str
+    url: str = ""
 
 
 class Act(Protocol):
@@ -61,7 +62,8 @@ async def ask(
     data = await _fetched(slack, visit, picture) if picture else None
 
     async def remember(ticket: Ticket) -> None:
-        slack.remember(key, Receipt(ticket.group_id, prompt_of(ticket), ticket.differences))
+        spoiler = any(request.spoiler for request in ticket.requests)
+        slack.remember(key, Receipt(ticket.group_id, prompt_of(ticket), ticket.differences, spoiler))
 
     submission = Submission(
         requester,
@@ -83,12 +85,18 @@ async def _also_to_channel(slack: Slack, visit: Visit) -> bool:
 
 async def _fetched(slack: Slack, visit: Visit, picture: Attached) -> bytes:
     """A picture's bytes. Only Slack's own addresses are asked, for the token goes with the question."""
-    if not slack.clients.is_slacks(picture.url):
+    workspace = await slack.clients.workspace(visit.team, visit.enterprise)
+    url = picture.url or url_of(await workspace.file(picture.file_id))
+    if not slack.clients.is_slacks(url):
         raise InvalidRequest(
             "That picture is not kept by Slack. Upload the file itself.", field="image", detail="foreign host"
         )
-    workspace = await slack.clients.workspace(visit.team, visit.enterprise)
-    return await workspace.download(picture.url, most=slack.studio.limits.max_image_bytes)
+    return await workspace.download(url, most=slack.studio.limits.max_image_bytes)
+
+
+def url_of(file: Mapping[str, Any]) -> str:
+    """Where a file's bytes are."""
+    return str(file.get("url_private_download") or file.get("url_private") or "")
 
 
 def prompt_of(ticket: Ticket) -> str:

@@ -63,7 +63,9 @@ async def _paged(slack: Slack, visit: Visit, name: str, group: str) -> None:
 def _picture(event: dict[str, Any]) -> Attached | None:
     """The first picture that was sent along."""
     for file in event.get("files") or ():
-        if str(file.get("mimetype") or "").startswith("image/"):
-            url = str(file.get("url_private_download") or file.get("url_private") or "")
-            return Attached(url, str(file.get("name") or "picture"))
+        # Of what is shared from another organisation an event says no more than the id.
+        if file.get("file_access") == "check_file_info" or str(file.get("mimetype") or "").startswith(
+            "image/"
+        ):
+            return Attached(str(file.get("id") or ""), str(file.get("name") or "picture"), flow.url_of(file))
     return None

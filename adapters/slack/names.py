@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 COMMAND: Final = "/imagine"
@@ -33,3 +34,20 @@ VARY: Final = "vary"
 WHY: Final = "why"
 
 IMAGINE_FORM: Final = "imagine"  # the modal's callback_id
+
+EVENTS: Final = ("app_mention", "message.im", "app_uninstalled", "tokens_revoked")
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A shortcut. kind: message or global."""
+
+    name: str
+    kind: str
+    callback_id: str
+    description: str
+
+
+SHORTCUTS: Final[tuple[Shortcut, ...]] = ()
+
+BOT_NAME: Final = "fairbrush"

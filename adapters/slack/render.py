@@ -21,7 +21,6 @@ from adapters.slack.blocks import (
     literal,
     moment,
     person,
-    plain,
     rich,
     section,
     spoken,
@@ -78,12 +77,14 @@ def deleted(user: str) -> Rendered:
 # --- the status -------------------------------------------------------------------------------------------
 
 
-def accepted(prompt: str, user: str, told: Sequence[str], *, alone: bool) -> Rendered:
-    """The status message at first. alone: there is no receipt above it, so it says what was asked too."""
+def accepted(prompt: str, user: str, told: Sequence[str], *, group: str, alone: bool) -> Rendered:
+    """The status message at first. group: the request, where that is known; alone: there is no receipt above
+    it, so it says what was asked too."""
     line = [emoji("hourglass"), words(" Accepted")]
     if alone:
         line += [words(" · "), words(_prompt(prompt), bold=True), words(" · "), person(user)]
-    return _message(line, *context(" · ".join(told) if alone else ""))
+    buttons = [button("Why?", names.WHY, group), button("Cancel", names.CANCEL, group)] if group else []
+    return _message(line, *context(" · ".join(told) if alone else ""), *actions(*buttons))
 
 
 def status(status: JobStatus, *, alone: bool, user: str, preview: str = "") -> Rendered:
@@ -115,7 +116,7 @@ def _counted(place: str) -> tuple[str, str, str]:
     """ "About 9 requests ahead" as "About ", "9 requests", " ahead"."""
     if place.startswith("About ") and place.endswith(" ahead"):
         return "About ", place[len("About ") : -len(" ahead")], " ahead"
-    return place, "", " "
+    return place, "", ""
 
 
 def _running(status: JobStatus) -> list[Block]:
@@ -240,12 +241,13 @@ def unfinished(result: ImageResult, *, user: str, alone: bool) -> Rendered:
 # --- private answers --------------------------------------------------------------------------------------
 
 
-def refusal(message: str, text: str) -> Rendered:
-    """Why a request was not taken, and the whole of it, so that it can be sent again."""
+def refusal(message: str, text: str, *, command: str = "") -> Rendered:
+    """Why a request was not taken, and the whole of it, so that it can be sent again. command: what it was
+    sent with."""
     said = messages.not_queued(message)
     blocks: list[Block] = [literal(f"⚠️ {said}")]
     if text:
-        blocks.append({"type": "section", "text": plain(text)})
+        blocks.append(literal(f"{command} {text}" if command else text))
     fits = text and len(text) <= MAX_VALUE_TEXT
     return Rendered(
         spoken([words(said)]), [*blocks, *actions(*([button("Edit", names.EDIT, text)] if fits else []))]

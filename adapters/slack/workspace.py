@@ -24,10 +24,11 @@ T = TypeVar("T")
 
 # Below what Slack takes, so that other processes' calls and clocks that differ do no harm.
 EDITS: Final = Rule(45, 60.0, kept=20)  # of 50 a minute in a workspace
-POSTS: Final = Rule(2, 2.0)  # of 1 a second in a channel, with room for bursts
+POSTS: Final = Rule(3, 3.0)  # of 1 a second in a channel, with room for bursts
 FILES: Final = Rule(90, 60.0)  # of 100 a minute in a workspace
 LOOKS: Final = Rule(90, 60.0)
 DELETES: Final = Rule(45, 60.0)
+PREVIEWS: Final = Rule(12, 60.0)  # each is an upload, several looks and a deletion
 
 
 class Workspace:
@@ -162,6 +163,10 @@ class Workspace:
             await response.read()
             if response.status != 200:
                 raise Unavailable("Slack did not take a file.", detail=f"upload: {response.status}")
+
+    def has_room_for_preview(self) -> bool:
+        """Whether one more preview may be made now; if so it is counted."""
+        return self._gate.enter_now(("previews", self.team), PREVIEWS)
 
     async def complete(
         self, files: Sequence[dict[str, str]], *, channel: str | None = None, thread: str | None = None

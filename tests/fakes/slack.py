@@ -100,7 +100,7 @@ class Slack:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self.web.base = self.sockets.base = self.url
+        self.web.base = self.sockets.base = self.world.url = self.url
         self.web.open_socket = self.sockets.open
         return self
 

@@ -103,7 +103,7 @@ async def program(
     **settings: object,
 ) -> AsyncIterator[SlackHouse]:
     """The program against a Slack that is there already, ready for requests."""
-    made = slack_settings(slack, folder, http=http, oauth=oauth, **settings)
+    made = slack_settings(slack, folder, http=http, oauth=oauth, **settings)  # type: ignore[arg-type]
     adapter = SlackAdapter(made)
     backend = FakeBackend()
     app = build(

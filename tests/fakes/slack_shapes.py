@@ -140,8 +140,9 @@ def team_json(world: World, workspace: Workspace) -> Payload:
     return made
 
 
-def file_json(world: World, file: File, base: str = "https://files.slack.example") -> Payload:
+def file_json(world: World, file: File, base: str = "") -> Payload:
     """A file; its type is empty until it has been processed, and shares come when they come."""
+    base = base or world.url
     filetype, pretty = KINDS.get(file.mimetype, ("binary", "Binary") if file.mimetype else ("", ""))
     shares: dict[str, dict[str, list[Payload]]] = {}
     places: dict[str, list[str]] = {"channels": [], "groups": [], "ims": []}

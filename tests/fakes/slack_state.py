@@ -227,6 +227,7 @@ class World:
     def __init__(self, clock: Clock = REAL_CLOCK) -> None:
         self.clock = clock
         self.app = AppConfig()
+        self.url = "https://files.slack.example"
         self.enterprises: dict[str, Enterprise] = {}
         self.workspaces: dict[str, Workspace] = {}
         self.accounts: dict[str, Account] = {}
