@@ -34,6 +34,7 @@ discord.patience. `python -m tests.fakes.discord` serves it as a process of its 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -41,6 +42,7 @@ from types import TracebackType
 from aiohttp import web
 
 from tests.fakes.discord_channels import Desk
+from tests.fakes.discord_control import main
 from tests.fakes.discord_gateway import Gateway
 from tests.fakes.discord_hooks import routes as hook_routes
 from tests.fakes.discord_json import channel_json
@@ -232,3 +234,7 @@ class Discord(People):
     def link(self, attachment: Attachment) -> str:
         """A link to an attachment, good for a day."""
         return attachment_url(self.world, attachment)
+
+
+if __name__ == "__main__":
+    main(Discord, sys.argv[1:])

@@ -17,6 +17,7 @@ from aiohttp import ClientSession, FormData
 from discord import app_commands
 
 from tests.fakes.discord import Discord, Interaction
+from tests.fakes.discord_remote import Remote
 
 Handler: TypeAlias = Callable[["discord.Interaction[Any]", str], Awaitable[object]]
 IMAGINE = {"name": "imagine", "type": 1, "description": "Make a picture"}
@@ -59,7 +60,7 @@ class Bot(discord.AutoShardedClient):
         super().dispatch(event, *arguments, **more)
 
 
-def redirect(patch: pytest.MonkeyPatch, server: Discord) -> None:
+def redirect(patch: pytest.MonkeyPatch, server: Discord | Remote) -> None:
     """Let discord.py talk to the local Discord."""
     patch.setattr(discord.http.Route, "BASE", server.api_url)
     patch.setattr(discord.gateway.DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(server.gateway_url))

@@ -54,14 +54,15 @@ class People:
     ) -> T:
         """Wait until something is so, looking again after each change here; its value."""
         end = time.monotonic() + (seconds or self.patience)
-        while not (value := condition()):
+        while True:
+            change = self.world.changes.next()
+            if value := condition():
+                change.cancel()
+                return value
             if time.monotonic() > end:
                 raise AssertionError(f"it never came to that: {what or condition}\n{self.told()}")
-            try:
-                await asyncio.wait_for(self.world.changes.wait(), LOOK_AGAIN)
-            except TimeoutError:
-                continue
-        return value
+            await asyncio.wait((change,), timeout=LOOK_AGAIN)
+            change.cancel()
 
     def told(self) -> str:
         """Everything that is visible, for a failing test."""
@@ -87,6 +88,19 @@ class People:
             self.world.add_channel(made, each)
         self.world.tell("GUILD_CREATE", lambda: guild_json(self.world, made), made.id)
         return made
+
+    def populate(self, guilds: int, *, channels: int = 30, roles: int = 20, members: int = 4) -> None:
+        """Many servers at once, before a bot connects: channels c0, c1 ..., all with members m0, m1 ..."""
+        users = [self.world.add_user(f"m{number}") for number in range(members)]
+        for number in range(guilds):
+            made = self.world.add_guild(f"server {number}")
+            for index in range(roles):
+                role = Role(self.world.new_id(), f"role {index}", position=index + 1)
+                made.roles[role.id] = role
+            for index in range(channels):
+                self.world.add_channel(made, f"c{index}")
+            for user in users:
+                made.members[user.id] = Member(user, list(made.roles)[1:3])
 
     def channel(self, guild: Guild, name: str, kind: int = 0, *, nsfw: bool = False) -> Channel:
         """The channel of this name, made where there is none; kind: 0 text, 2 voice, 5 news, 15 forum."""

@@ -113,8 +113,8 @@ class Rest:
         if lost is not None:
             return self._spoil(request, operation, body, lost, began)
         self._record(request, operation, body, answer, began)
-        if self.spec is not None and self.spec.knows(operation) and answer.status < 500:
-            self._check(operation, body, answer)
+        if self.spec is not None:
+            self.violations += self.wrongs(self.spec, operation, body.json, answer)
         return _response(answer)
 
     def _applied(
@@ -189,13 +189,14 @@ class Rest:
             self.sink(made)
         self.world.changes.tell()
 
-    def _check(self, operation: str, body: Body, answer: Answer) -> None:
-        assert self.spec is not None
+    def wrongs(self, spec: Spec, operation: str, sent: Any, answer: Answer) -> list[str]:
+        """What is wrong with a request and its answer; a body that was refused as wrong is no matter."""
+        if not spec.knows(operation) or answer.status >= 500:
+            return []
+        found = [spec.answer(operation, answer.status, answer.body)]
         if answer.status != 400:
-            wrong = self.spec.request(operation, body.json)
-            self.violations.extend([wrong] if wrong else [])
-        wrong = self.spec.answer(operation, answer.status, answer.body)
-        self.violations.extend([wrong] if wrong else [])
+            found.append(spec.request(operation, sent))
+        return [each for each in found if each is not None]
 
 
 def _response(answer: Answer, headers: Mapping[str, str] | None = None) -> web.Response:
