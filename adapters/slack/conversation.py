@@ -148,8 +148,7 @@ class SlackConversation:
         if "status" not in self._address or not self._is_due(status):
             return
         workspace = await self._desk.workspace(self._address)
-        if status.preview is not None and not self._address.get("spoiler"):
-            self._previews.offer(workspace, status.preview)
+        self._offer_preview(workspace, status)
         try:
             if not await self._show(workspace, status):
                 return
@@ -160,6 +159,12 @@ class SlackConversation:
             return
         self._shown, self._edited_at = status.state, self._monotonic()
         self._edits += status.state is State.RUNNING
+
+    def _offer_preview(self, workspace: Workspace, status: JobStatus) -> None:
+        """Not for what is to be hidden, nor before there was a progress: most requests are done by then."""
+        begun = self._shown is State.RUNNING
+        if status.preview is not None and begun and not self._address.get("spoiler"):
+            self._previews.offer(workspace, status.preview)
 
     async def _show(self, workspace: Workspace, status: JobStatus) -> bool:
         """Whether it was sent."""

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 16 * 1024 * 1024  # of one picture; larger ones are slow to load in the client
 AT_A_TIME: Final = 3  # uploads of one request
-FIRST_LOOK, SLOWEST_LOOK = 0.25, 2.0  # seconds between looks at a file that is being processed
+FIRST_LOOK, SLOWEST_LOOK, SLOWER = 0.1, 2.0, 2.5  # seconds between looks at a file, each later than before
 PROCESSING_MOST: Final = 30.0
 SHARING_MOST: Final = 15.0
 
@@ -99,7 +99,7 @@ class Files:
             if waited >= PROCESSING_MOST:
                 raise Unprocessed("Slack is slow with a picture.", detail=file_id, retry_after=5.0)
             await self._sleep(delay)
-            waited, delay = waited + delay, min(delay * 2, SLOWEST_LOOK)
+            waited, delay = waited + delay, min(delay * SLOWER, SLOWEST_LOOK)
 
     # --- the fallback ---
 
@@ -170,7 +170,7 @@ class Files:
             if waited >= SHARING_MOST:
                 return False
             await self._sleep(delay)
-            waited, delay = waited + delay, min(delay * 2, SLOWEST_LOOK)
+            waited, delay = waited + delay, min(delay * SLOWER, SLOWEST_LOOK)
 
     async def _is_in(self, file_id: str, channel: str) -> bool:
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adapters.slack.adapter import Slack as SlackAdapter
 from bot.app import App, build
-from bot.core.ports import Backend, Store
+from bot.core.ports import Backend
 from bot.core.settings import BackendEntry, Secret, Settings
 from bot.core.studio import Studio
 from tests.fakes.backend import FakeBackend
@@ -99,15 +99,19 @@ async def program(
     http: bool = False,
     oauth: bool = False,
     backends: Sequence[Backend] | None = None,
-    store: Store | None = None,
+    durable: bool = False,
     **settings: object,
 ) -> AsyncIterator[SlackHouse]:
-    """The program against a Slack that is there already, ready for requests."""
+    """The program against a Slack that is there already, ready for requests. durable: with a database in the
+    folder, for another start."""
     made = slack_settings(slack, folder, http=http, oauth=oauth, **settings)  # type: ignore[arg-type]
     adapter = SlackAdapter(made)
     backend = FakeBackend()
     app = build(
-        made, adapters=[adapter], backends=backends or [backend], store=store or MemoryStore(), serve=True
+        made,
+        adapters=[adapter],
+        backends=backends or [backend],
+        store=None if durable else MemoryStore(),
     )
     try:
         await app.start()
