@@ -1,4 +1,4 @@
-"""One's own requests at Discord (/queue, /cancel, /show, /history), /help, and what is told where things fail."""
+"""One's own requests at Discord: /queue, /cancel, /show, /history; and /help, and what is told in trouble."""
 
 from __future__ import annotations
 
