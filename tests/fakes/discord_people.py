@@ -151,18 +151,18 @@ class People:
         """/imagine, until the bot has answered."""
         return await self.command(channel, user, "imagine", prompt=prompt, **options)
 
-    async def command(self, channel: Channel, user: User, name: str, **options: Any) -> Interaction:
+    async def command(self, channel: Channel, user: User, name: str, /, **options: Any) -> Interaction:
         """A slash command, until the bot has answered; name: "settings show" for a subcommand. Options are
         checked against the command as the bot registered it, as the client does; None: not given."""
         return await self.answered(self.type(channel, user, name, **options))
 
-    def type(self, channel: Channel, user: User, name: str, **options: Any) -> Interaction:
+    def type(self, channel: Channel, user: User, name: str, /, **options: Any) -> Interaction:
         """A slash command, sent and not waited for."""
         return self.send(
             self._new(2, channel, user, command_data(self.world, channel, user, name, options), name)
         )
 
-    def forge(self, channel: Channel, user: User, name: str, **options: Any) -> Interaction:
+    def forge(self, channel: Channel, user: User, name: str, /, **options: Any) -> Interaction:
         """A slash command that no honest client would send: nothing is checked."""
         data = command_data(self.world, channel, user, name, options, checked=False)
         return self.send(self._new(2, channel, user, data, name))
