@@ -12,15 +12,48 @@ import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Window:
     """At most `calls` (>= 1) in any `seconds`; kept: of them, those that only urgent calls may use."""
 
     calls: int
     seconds: float
     kept: int = 0
+
+    def wait(self, sent: deque[float], now: float, *, urgent: bool) -> float:
+        """Seconds until one more call is within the rule; 0 or less: now."""
+        while sent and sent[0] <= now - self.seconds:
+            sent.popleft()
+        full = len(sent) - (self.calls if urgent else self.calls - self.kept)
+        return sent[full] + self.seconds - now if full >= 0 else 0.0
+
+    def count(self, sent: deque[float], now: float) -> None:
+        """A call was made."""
+        sent.append(now)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One call in `seconds`, after a rest up to `burst` (>= 1) at once."""
+
+    seconds: float
+    burst: int
+
+    def wait(self, sent: deque[float], now: float, *, urgent: bool) -> float:
+        """As a Window's. `sent` holds when the bucket is full again."""
+        full_at = max(sent[0] if sent else now, now)
+        return full_at - (self.burst - 1) * self.seconds - now
+
+    def count(self, sent: deque[float], now: float) -> None:
+        """A call was made."""
+        full_at = max(sent.popleft() if sent else now, now)
+        sent.append(full_at + self.seconds)
+
+
+Rule: TypeAlias = "Window | Bucket"
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +62,10 @@ class _Lane:
     rest_until: float = float("-inf")
     waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
     pump: asyncio.Task[None] | None = None
+
+    def wait(self, rule: Rule, now: float, *, urgent: bool = True) -> float:
+        """Seconds until a call may be made; 0 or less: now."""
+        return max(rule.wait(self.sent, now, urgent=urgent), self.rest_until - now)
 
 
 class Gate:
@@ -43,8 +80,9 @@ class Gate:
     async def enter(self, name: Hashable, rule: Rule, *, rank: int = 0) -> None:
         """Wait for a call's turn, and count it."""
         lane = self._lane(name, rule)
-        if not lane.waiting and self._wait(lane, rule.calls, rule) <= 0:
-            lane.sent.append(self._monotonic())
+        now = self._monotonic()
+        if not lane.waiting and lane.wait(rule, now) <= 0:
+            rule.count(lane.sent, now)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(lane.waiting, (rank, next(self._numbers), turn))
@@ -54,10 +92,10 @@ class Gate:
 
     def enter_now(self, name: Hashable, rule: Rule) -> bool:
         """Count a call that is not urgent, if there is room for one now beside what is kept; else False."""
-        lane = self._lane(name, rule)
-        if lane.waiting or self._wait(lane, rule.calls - rule.kept, rule) > 0:
+        lane, now = self._lane(name, rule), self._monotonic()
+        if lane.waiting or lane.wait(rule, now, urgent=False) > 0:
             return False
-        lane.sent.append(self._monotonic())
+        rule.count(lane.sent, now)
         return True
 
     def rest(self, name: Hashable, seconds: float) -> None:
@@ -90,22 +128,13 @@ class Gate:
         for name in quiet:
             del self._lanes[name]
 
-    def _wait(self, lane: _Lane, calls: int, rule: Rule) -> float:
-        """Seconds until one more call is within `calls`; 0 or less: now."""
-        now = self._monotonic()
-        while lane.sent and lane.sent[0] <= now - rule.seconds:
-            lane.sent.popleft()
-        full = len(lane.sent) - calls
-        room = lane.sent[full] + rule.seconds - now if full >= 0 else 0.0
-        return max(room, lane.rest_until - now)
-
     async def _pump(self, lane: _Lane, rule: Rule) -> None:
         while lane.waiting:
-            wait = self._wait(lane, rule.calls, rule)
+            wait = lane.wait(rule, self._monotonic())
             if wait > 0:
                 await self._sleep(wait)
                 continue
             _, _, turn = heapq.heappop(lane.waiting)
             if not turn.done():  # whoever waited may have gone away
-                lane.sent.append(self._monotonic())
+                rule.count(lane.sent, self._monotonic())
                 turn.set_result(None)

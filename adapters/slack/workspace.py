@@ -14,7 +14,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from adapters.slack.blocks import Block
-from adapters.slack.pacing import Gate, Rule
+from adapters.slack.pacing import Bucket, Gate, Window
 from adapters.slack.problems import NO_RETRY_AFTER, TROUBLE, Removed, fault_of
 from bot.core.errors import InvalidRequest, RateLimited, Unavailable
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Below what Slack takes, so that other processes' calls and clocks that differ do no harm.
-EDITS: Final = Rule(45, 60.0, kept=20)  # of 50 a minute in a workspace
-POSTS: Final = Rule(3, 3.0)  # of 1 a second in a channel, with room for bursts
-FILES: Final = Rule(90, 60.0)  # of 100 a minute in a workspace
-LOOKS: Final = Rule(90, 60.0)
-DELETES: Final = Rule(45, 60.0)
-PREVIEWS: Final = Rule(12, 60.0)  # each is an upload, several looks and a deletion
+EDITS: Final = Window(45, 60.0, kept=20)  # of 50 a minute in a workspace
+POSTS: Final = Bucket(1.0, burst=3)  # of 1 a second in a channel, with room for bursts
+FILES: Final = Window(90, 60.0)  # of 100 a minute in a workspace
+LOOKS: Final = Window(90, 60.0)
+DELETES: Final = Window(45, 60.0)
+PREVIEWS: Final = Window(12, 60.0)  # each is an upload, several looks and a deletion
 
 
 class Workspace:
