@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import discord
 from discord import ui
@@ -164,7 +164,8 @@ def _defaults(
 ) -> list[discord.SelectDefaultValue]:
     """What a list begins with; what was deleted since is not there any more."""
     there = [each for each in ids if each.isdecimal() and (known is None or known(int(each)) is not None)]
-    return [discord.SelectDefaultValue(id=int(each), type=kind) for each in there[:25]]
+    # The library would send numbers as they are; Discord describes ids as text.
+    return [discord.SelectDefaultValue(id=cast(int, each), type=kind) for each in there[:25]]
 
 
 def _buttons(level: Level, own: Rules, *, sure: bool, operator: bool) -> list[ui.Button[Any]]:
