@@ -64,7 +64,9 @@ class Discord:
     def conversation(self, address: Address) -> Conversation:
         """The conversation at a stored address; what was answered since it was stored is known here."""
         place = place_from_json(address)
-        return DiscordConversation(self, self.answered.pop(place.interaction, place))
+        if not place.receipt:
+            place = self.answered.pop(place.interaction, place)
+        return DiscordConversation(self, place)
 
     def live(self, talk: DiscordConversation) -> None:
         """A conversation knows whose it is: buttons that speak of its group find it."""

@@ -111,7 +111,8 @@ async def discord_house(
     pace: Pace = BRISK,
     **settings: object,
 ) -> AsyncIterator[DiscordHouse]:
-    """A running program in `folder`. pace: of status edits; discord: one that outlives this program, for a restart."""
+    """A running program in `folder`. pace: of status edits; discord: one that outlives this program, for a
+    restart."""
     own = Discord(now=clock.clock.now) if clock else Discord()
     world = discord or own
     if discord is None:
@@ -140,10 +141,10 @@ async def _program(
     made = discord_settings(folder, discord, **settings)
     adapter = Adapter(made, clock=time)
     adapter.pace = pace
-    backend = FakeBackend()
-    app = build(
-        made, adapters=[adapter], backends=backends or [backend], clock=time, serve=False, store=store
-    )
+    backends = backends or [FakeBackend()]
+    backend = backends[0]
+    assert isinstance(backend, FakeBackend)
+    app = build(made, adapters=[adapter], backends=backends, clock=time, serve=False, store=store)
     guild = next(iter(discord.world.guilds.values()), None) or discord.guild()
     general = discord.channel(guild, "general")
     ann = discord.member(guild, "ann")
