@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import random
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,44 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.postbox import STAGES, Platform
+from tests.fakes.program import Program
 
 SEED = 20_260_101
-
-
-class Program:
-    """The program in its own process, started and killed at will."""
-
-    def __init__(self, platform: Platform, data_dir: Path) -> None:
-        self._platform = platform
-        self._data_dir = data_dir
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start it; it is not waited for."""
-        arguments = ["--platform", self._platform.url, "--data-dir", str(self._data_dir)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FAIRBRUSH_")}
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.fakes.program",
-            *arguments,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-        )
-
-    async def kill(self) -> None:
-        """kill -9, if it runs."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
-
-    async def stop(self) -> int:
-        """SIGTERM once it is ready; the exit code."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        assert b"ready" in await asyncio.wait_for(self._process.stdout.readline(), 60)
-        self._process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self._process.wait(), 60)
 
 
 @asynccontextmanager
@@ -60,7 +21,7 @@ async def stage_set(data_dir: Path) -> AsyncIterator[tuple[Platform, Program]]:
     """A platform and a program that is not running yet."""
     platform = Platform()
     await platform.start()
-    program = Program(platform, data_dir)
+    program = Program(["--platform", platform.url, "--data-dir", str(data_dir)])
     try:
         yield platform, program
     finally:
