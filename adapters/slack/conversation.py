@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 Store = Callable[[Address], Awaitable[None]]
 
 PING_AFTER: Final = 60.0  # seconds from asking to the result
-BLOCKS_TRIES: Final = 3  # edits with pictures that Slack may refuse before they are shared instead
+BLOCKS_TRIES, BLOCKS_AGAIN = 3, 1.0  # edits with pictures before they are shared instead; seconds between
 GAPS: Final = (3.0, 5.0, 8.0, 12.0, 15.0)  # seconds between progress edits; the last one repeats
 FINAL, POSTED, RECEIPT = 0, 0, 1  # ranks: what is sent first where Slack lets only some through
 
@@ -247,7 +247,7 @@ class SlackConversation:
                     raise
                 log.info("pictures not taken as blocks: %s %s", error.message, error.detail)
             if number + 1 < BLOCKS_TRIES:
-                await self._sleep(2.0**number)
+                await self._sleep(BLOCKS_AGAIN * 2.0**number)
         return False
 
     async def _share_pictures(
