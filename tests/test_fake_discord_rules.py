@@ -351,3 +351,43 @@ async def test_channels_that_the_bot_may_not_view_are_obfuscated_but_not_in_inte
     call = discord.type(secret, ann, "imagine", prompt="x")
     assert call.payload["channel"]["name"] == "secret"
     assert call.payload["channel"]["nsfw"]
+
+
+async def test_usual_paces_are_told_in_headers_and_the_global_one_spares_interactions(
+    wire: Wire, discord: Discord, general: Channel, call: Interaction
+) -> None:
+    discord.usual_paces()
+    path = f"{discord.api_url}/channels/{general.id}/messages"
+    headers = {"Authorization": f"Bot {discord.token}"}
+    async with wire.session.post(path, json={"content": "x"}, headers=headers) as answer:
+        assert answer.headers["X-RateLimit-Limit"] == "5"
+        assert answer.headers["X-RateLimit-Remaining"] == "4"
+        assert 0 < float(answer.headers["X-RateLimit-Reset-After"]) <= 5
+    codes = [(await wire.ask("GET", "/users/@me"))[0] for _ in range(60)]
+    assert 429 in codes
+    assert (await wire.answer(call, 5))[0] == 200
+
+
+async def test_a_conversation_between_others_is_out_of_the_bots_reach(wire: Wire, discord: Discord) -> None:
+    ann, bob = discord.member(None, "ann"), discord.member(None, "bob")
+    between = discord.world.foreign_dm(ann, bob)
+    call = discord.type(between, ann, "imagine", prompt="x")
+    assert call.payload["context"] == 2
+    assert call.payload["authorizing_integration_owners"] == {"1": str(ann.id)}
+    assert (await wire.answer(call, 4, content="x"))[0] == 200
+    assert await wire.code("GET", f"/channels/{between.id}") == 50001
+
+
+async def test_the_bot_lists_its_guilds_and_leaves_one(
+    wire: Wire, discord: Discord, general: Channel
+) -> None:
+    assert general.guild is not None
+    hidden = discord.channel(general.guild, "hidden")
+    discord.allow(hidden, view_channel=False)
+    _, channels = await wire.ask("GET", f"/guilds/{general.guild.id}/channels")
+    assert [each["name"] for each in channels] == ["general"]
+    _, guilds = await wire.ask("GET", "/users/@me/guilds")
+    assert [each["id"] for each in guilds] == [str(general.guild.id)]
+    assert (await wire.ask("DELETE", f"/users/@me/guilds/{general.guild.id}"))[0] == 204
+    assert (await wire.ask("GET", "/users/@me/guilds"))[1] == []
+    assert await wire.code("POST", f"/channels/{general.id}/messages", {"content": "x"}) == 50001

@@ -49,7 +49,7 @@ from tests.fakes.discord_json import channel_json
 from tests.fakes.discord_looking import Button, Picture, buttons, labels, pictures, text
 from tests.fakes.discord_message_json import CDN_LIFE, attachment_url
 from tests.fakes.discord_people import People
-from tests.fakes.discord_places import drop_channel, drop_message
+from tests.fakes.discord_places import drop_channel, drop_guild, drop_message
 from tests.fakes.discord_rest import API, Exchange, Rest
 from tests.fakes.discord_spec import spec
 from tests.fakes.discord_state import Attachment, Channel, Guild, Interaction, Message, Role, User, World
@@ -93,6 +93,7 @@ class Discord(People):
         self.token = token
         self.rules = Desk()
         self.rules.shards = shards
+        self.rules.started = lambda: len(self.gateway.identifies)
         self.gateway = Gateway(self.world, token)
         self.troubles = Troubles()
         self.rest = Rest(self.world, token, self.troubles, spec() if check else None)
@@ -182,9 +183,17 @@ class Discord(People):
 
     def pace(self, route: str, limit: int, *, per: float, shared: bool = False) -> Pace:
         """Limit a route to so many requests a window, for each channel or webhook, or over all (`shared`)."""
-        made = Pace(pattern_of(route), limit, per, shared, global_=shared)
+        made = Pace(pattern_of(route), limit, per, shared)
         self.troubles.paces.append(made)
         return made
+
+    def usual_paces(self) -> None:
+        """Rate limits of the size that Discord has had: 5 messages and 5 edits in 5 s a channel, 5 in 2 s a
+        webhook, 50 requests a second over all but interactions. A bot must not rely on these numbers."""
+        self.pace("POST /channels/*/messages", 5, per=5.0)
+        self.pace("PATCH /channels/*/messages/*", 5, per=5.0)
+        self.pace("** /webhooks/**", 5, per=2.0)
+        self.pace("** /(channels|guilds|users|applications|gateway|oauth2)/**", 50, per=1.0, shared=True)
 
     async def revoke(self) -> None:
         """The token is no longer good."""
@@ -210,9 +219,7 @@ class Discord(People):
 
     def kick(self, guild: Guild) -> None:
         """The bot is removed from a server."""
-        del guild.members[self.world.me.id]
-        self.world.tell("GUILD_DELETE", {"id": str(guild.id)}, guild.id)
-        guild.joined = False
+        drop_guild(self.world, guild)
 
     # --- what went on -------------------------------------------------------------------------------------
 

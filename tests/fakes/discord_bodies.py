@@ -74,7 +74,7 @@ def create(
     if interaction is None:
         message.flags &= ~EPHEMERAL
     else:
-        message.type = 20 if interaction.kind == 2 and interaction.original is None else 0
+        _mark(message, interaction)
     if message.flags & EPHEMERAL and interaction is not None:
         message.private_to = interaction.user.id
     _fill(world, channel, message, body, limit=limit, editing=False)
@@ -90,10 +90,24 @@ def loading(world: World, interaction: Interaction, *, ephemeral: bool) -> Messa
     flags = LOADING | (EPHEMERAL if ephemeral else 0)
     message = Message(world.new_id(), interaction.channel.id, world.me, world.now(), flags=flags)
     message.interaction = interaction
-    message.type = 20 if interaction.kind == 2 else 0
+    _mark(message, interaction)
     message.private_to = interaction.user.id if ephemeral else None
     put(world, interaction.channel, message)
     return message
+
+
+def _mark(message: Message, interaction: Interaction) -> None:
+    """What kind of answer it is: to a command (20), a menu (23), or (19) a reply to a button's message."""
+    if interaction.original is not None:
+        return
+    if interaction.kind == 2:
+        message.type = 20 if interaction.data["type"] == 1 else 23
+    elif interaction.message is not None:
+        shown = interaction.message
+        message.type = 19
+        message.reference = {"type": 0, "channel_id": str(shown.channel_id), "message_id": str(shown.id)}
+        if interaction.guild is not None:
+            message.reference["guild_id"] = str(interaction.guild.id)
 
 
 def put(world: World, channel: Channel, message: Message) -> None:

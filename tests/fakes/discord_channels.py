@@ -1,18 +1,14 @@
-"""What a bot may ask about channels, threads, messages and itself, with its own token."""
+"""What a bot may ask about channels, threads and messages, with its own token."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tests.fakes.discord_about import About
 from tests.fakes.discord_bodies import Body, create, edit
 from tests.fakes.discord_errors import Refused, invalid
 from tests.fakes.discord_json import (
-    application_json,
     channel_json,
-    guild_json,
-    me_json,
-    member_json,
-    user_json,
 )
 from tests.fakes.discord_message_json import message_json
 from tests.fakes.discord_places import (
@@ -21,7 +17,6 @@ from tests.fakes.discord_places import (
     drop_channel,
     drop_message,
     file_limit,
-    gateway_of,
     guild_id_of,
     make_thread,
     message_of,
@@ -41,7 +36,6 @@ from tests.fakes.discord_state import (
     PUBLIC_THREAD,
     TEXT,
     Channel,
-    Guild,
     Json,
     Message,
     World,
@@ -51,41 +45,24 @@ NONCE_LIFE, OLD, MOST_NONCE = 300.0, 3600.0, 25
 TEXTLESS = frozenset({CATEGORY, FORUM, MEDIA})
 
 
-class Desk:
+class Desk(About):
     """The rules that tests may switch. old_edits: edits that a channel's messages over an hour old still take
     before 30046 (None: any number), which asks to wait old_wait seconds;
     most_threads: active threads of a guild; closed: users that take no DMs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.old_edits: int | None = None
         self.old_wait = 0.01
         self.most_threads = 1000
         self.closed: set[int] = set()
-        self.commands_put = 0
-        self.session_limit = {
-            "total": 1000,
-            "remaining": 1000,
-            "reset_after": 86_400_000,
-            "max_concurrency": 1,
-        }
-        self.shards = 1
         self._old: dict[int, int] = {}
 
     def routes(self) -> Mapping[str, Handler]:
         """Handlers, by operation."""
         message = "/channels/{channel_id}/messages/{message_id}"
         return {
-            "GET /users/@me": lambda call: Answer(200, me_json(call.world)),
-            "GET /oauth2/applications/@me": lambda call: Answer(200, application_json(call.world)),
-            "GET /applications/@me": lambda call: Answer(200, application_json(call.world)),
-            "GET /gateway": lambda call: Answer(200, {"url": gateway_of(call.world)}),
-            "GET /gateway/bot": self.gateway,
-            "GET /users/{user_id}": get_user,
-            "POST /users/@me/channels": open_dm,
-            "GET /guilds/{guild_id}": get_guild,
-            "GET /guilds/{guild_id}/members/{user_id}": get_member,
-            "GET /applications/{application_id}/commands": lambda call: Answer(200, call.world.commands),
-            "PUT /applications/{application_id}/commands": self.put_commands,
+            **super().routes(),
             "GET /channels/{channel_id}": get_channel,
             "PATCH /channels/{channel_id}": patch_channel,
             "DELETE /channels/{channel_id}": delete_channel,
@@ -100,31 +77,6 @@ class Desk:
             "PUT /channels/{channel_id}/thread-members/@me": join_thread,
             "PUT /channels/{channel_id}/thread-members/{user_id}": join_thread,
         }
-
-    def gateway(self, call: Call) -> Answer:
-        """GET /gateway/bot."""
-        told = {
-            "url": gateway_of(call.world),
-            "shards": self.shards,
-            "session_start_limit": self.session_limit,
-        }
-        return Answer(200, told)
-
-    def put_commands(self, call: Call) -> Answer:
-        """Replaces all commands; those whose name and type stay keep their ids."""
-        world = call.world
-        self.commands_put += 1
-        known = {(each["name"], each["type"]): each["id"] for each in world.commands}
-        names = [(each["name"], each.get("type", 1)) for each in call.body.json]
-        if len(set(names)) < len(names):
-            code = "APPLICATION_COMMANDS_DUPLICATE_NAME"
-            raise invalid("name", code, "Application command names must be unique")
-        version = str(world.new_id())
-        world.commands = [
-            _command(world, each, known.get(name) or str(world.new_id()), version)
-            for name, each in zip(names, call.body.json, strict=True)
-        ]
-        return Answer(200, world.commands)
 
     # --- messages -----------------------------------------------------------------------------------------
 
@@ -234,44 +186,6 @@ class Desk:
 # --- handlers ---------------------------------------------------------------------------------------------
 
 
-def get_user(call: Call) -> Answer:
-    """An account."""
-    user = call.world.users.get(int(call.ids["user_id"]))
-    if user is None:
-        raise Refused(10013, status=404)
-    return Answer(200, user_json(user))
-
-
-def open_dm(call: Call) -> Answer:
-    """The direct messages with a user."""
-    user = call.world.users.get(int(call.body.json["recipient_id"]))
-    if user is None or user.bot:
-        raise Refused(50007)
-    return Answer(200, channel_json(call.world, call.world.dm(user)))
-
-
-def _guild_of(call: Call) -> Guild:
-    guild = call.world.guilds.get(int(call.ids["guild_id"]))
-    if guild is None or not guild.joined:
-        raise Refused(10004)
-    return guild
-
-
-def get_guild(call: Call) -> Answer:
-    """A guild, in short."""
-    told = guild_json(call.world, _guild_of(call))
-    gone = ("channels", "threads", "members", "voice_states", "presences", "stage_instances", "joined_at")
-    return Answer(200, {key: value for key, value in told.items() if key not in gone})
-
-
-def get_member(call: Call) -> Answer:
-    """A member."""
-    member = _guild_of(call).members.get(int(call.ids["user_id"]))
-    if member is None:
-        raise Refused(10007, status=404)
-    return Answer(200, member_json(call.world, member))
-
-
 def get_channel(call: Call) -> Answer:
     """A channel."""
     return Answer(200, channel_json(call.world, channel_of(call)))
@@ -358,20 +272,6 @@ def join_thread(call: Call) -> Answer:
 
 
 # --- parts ------------------------------------------------------------------------------------------------
-
-
-def _command(world: World, sent: Json, command_id: str, version: str) -> Json:
-    made = {key: value for key, value in sent.items() if value is not None} | {
-        "id": command_id,
-        "application_id": str(world.me.id),
-        "version": version,
-        "type": sent.get("type") or 1,
-        "description": sent.get("description") or "",
-        "nsfw": bool(sent.get("nsfw")),
-    }
-    permissions = sent.get("default_member_permissions")
-    made["default_member_permissions"] = None if permissions is None else str(permissions)
-    return made
 
 
 def _same_nonce(world: World, channel: Channel, nonce: str | int | None) -> Message | None:

@@ -231,6 +231,24 @@ def guild_json(world: World, guild: Guild) -> Json:
     }
 
 
+def guild_summary(world: World, guild: Guild) -> Json:
+    """A guild as a list of guilds has it."""
+    member = guild.members.get(world.me.id)
+    own = [guild.roles[each].permissions for each in (guild.id, *(member.roles if member else ()))]
+    permissions = 0
+    for each in own:
+        permissions |= each
+    return {
+        "id": str(guild.id),
+        "name": guild.name,
+        "icon": None,
+        "banner": None,
+        "owner": guild.owner is world.me,
+        "permissions": str(permissions),
+        "features": [],
+    }
+
+
 def _active(world: World, guild: Guild) -> list[Channel]:
     """Threads that the bot can see and that are not archived."""
     every = [each for each in guild.threads.values() if not each.archived]

@@ -9,7 +9,7 @@ from tests.fakes.discord_errors import Refused, invalid
 from tests.fakes.discord_json import channel_json
 from tests.fakes.discord_message_json import message_json
 from tests.fakes.discord_rest import Call
-from tests.fakes.discord_state import THREADS, TIER_LIMITS, Channel, Interaction, Json, Message, World
+from tests.fakes.discord_state import THREADS, TIER_LIMITS, Channel, Guild, Interaction, Json, Message, World
 
 
 def gateway_of(world: World) -> str:
@@ -88,6 +88,13 @@ def drop_message(world: World, message: Message) -> None:
         gone["guild_id"] = str(channel.guild.id)
     if message.private_to is None:
         world.tell("MESSAGE_DELETE", gone, guild_id_of(channel))
+
+
+def drop_guild(world: World, guild: Guild) -> None:
+    """The bot is no longer in a guild."""
+    del guild.members[world.me.id]
+    world.tell("GUILD_DELETE", {"id": str(guild.id)}, guild.id)
+    guild.joined = False
 
 
 def drop_channel(world: World, channel: Channel) -> None:

@@ -10,7 +10,7 @@ import json
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from aiohttp import BodyPartReader, web
@@ -104,7 +104,11 @@ class Rest:
         path = request.path.removeprefix(API)
         asked = f"{request.method} {path}"
         before = self.troubles.find(asked, applied=False)
-        spoiled = await self._suffer(request, before) or self._paced(request, path)
+        spoiled = await self._suffer(request, before)
+        paced = self.troubles.paced(asked, _major(request.match_info), time.monotonic())
+        if spoiled is None and paced.wait > 0:
+            limited = too_many(paced.wait, everywhere=paced.everywhere)
+            spoiled = replace(limited, headers=limited.headers | paced.headers)
         if spoiled is not None:
             return self._spoil(request, operation, body, spoiled, began)
         answer = self._applied(request, path, operation, handler, body)
@@ -115,7 +119,7 @@ class Rest:
         self._record(request, operation, body, answer, began)
         if self.spec is not None:
             self.violations += self.wrongs(self.spec, operation, body.json, answer)
-        return _response(answer)
+        return _response(answer, answer.headers or paced.headers)
 
     def _applied(
         self, request: web.Request, path: str, operation: str, handler: Handler, body: Body
@@ -146,12 +150,6 @@ class Rest:
             request.transport.close()
             return Spoiled(499, None)
         return trouble.answer
-
-    def _paced(self, request: web.Request, path: str) -> Spoiled | None:
-        ids = request.match_info
-        major = ids.get("channel_id") or ids.get("webhook_token") or ids.get("guild_id") or ""
-        found = self.troubles.paced(f"{request.method} {path}", major, time.monotonic())
-        return None if found is None else too_many(found[0], everywhere=found[1].global_)
 
     def _spoil(
         self, request: web.Request, operation: str, body: Body, spoiled: Spoiled, began: float
@@ -199,14 +197,19 @@ class Rest:
         return [each for each in found if each is not None]
 
 
+def _major(ids: Mapping[str, str]) -> str:
+    """Which channel, webhook or guild a rate limit counts for."""
+    return ids.get("channel_id") or ids.get("webhook_token") or ids.get("guild_id") or ""
+
+
 def _response(answer: Answer, headers: Mapping[str, str] | None = None) -> web.Response:
     """JSON whose Content-Type has no charset, as Discord's."""
-    given = dict(headers or answer.headers) | {
+    given = {
         "X-RateLimit-Limit": "100000",
         "X-RateLimit-Remaining": "99999",
         "X-RateLimit-Reset": f"{time.time() + 1:.3f}",
         "X-RateLimit-Reset-After": "0.001",
-    }
+    } | dict(headers or {})
     if answer.body is None:
         return web.Response(status=answer.status, headers=given)
     data = json.dumps(answer.body).encode()

@@ -236,7 +236,6 @@ class Interaction:
     trigger: Interaction | None = None
     sent_at: float = 0.0
     answered_at: float | None = None
-    seen_at: float | None = None
     payload: Json = field(default_factory=dict)
 
 
@@ -326,7 +325,8 @@ class World:
         """What a user may do in a channel."""
         guild = channel.guild
         if guild is None:
-            return Permissions.all() if user in channel.recipients or user is self.me else Permissions.none()
+            mine = user is self.me and len(channel.recipients) == 1
+            return Permissions.all() if mine or user in channel.recipients else Permissions.none()
         member = guild.members.get(user.id)
         if member is None:
             return Permissions.none()

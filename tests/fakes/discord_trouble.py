@@ -9,16 +9,19 @@
     discord.on("PATCH /channels/*/messages/*").refuse(50013)
     discord.on("POST /channels/*/messages").lose()              # applied, answered 502
     discord.on("POST /channels/*/messages").cut()               # applied, the connection dropped
-    discord.pace("POST /channels/*/messages", 5, per=5.0)       # a real rate limit, by channel or webhook
+    discord.pace("POST /channels/*/messages", 5, per=5.0)       # a real rate limit, by channel or webhook,
+                                                                # told in headers, which clients heed
 
-In a pattern `*` is one part of a path (or any method), `**` any number. The newest matching trouble counts;
-`times=None` lasts until stop(). Each counts its `hits`.
+In a pattern `*` is one part of a path (or any method), `**` any number, `(a|b)` a choice. The newest
+matching trouble counts; `times=None` lasts until stop(). Each counts its `hits`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
+import time
 from dataclasses import dataclass, field
 
 from tests.fakes.discord_errors import MESSAGES, STATUS
@@ -85,6 +88,7 @@ def pattern_of(text: str) -> re.Pattern[str]:
     """A route pattern, as "PATCH /channels/*/messages/*"."""
     method, _, path = text.partition(" ")
     made = re.escape(path).replace(r"\*\*", ".*").replace(r"\*", "[^/]+")
+    made = re.sub(r"\\([()|])", r"\1", made)
     return re.compile((r"\S+" if "*" in method else method) + " " + made)
 
 
@@ -102,27 +106,52 @@ class Troubles:
                 return each
         return None
 
-    def paced(self, request: str, major: str, now: float) -> tuple[float, Pace] | None:
-        """Seconds to wait where a pace is exceeded."""
+    def paced(self, request: str, major: str, now: float) -> Paced:
+        """Count a request against every pace that it falls under."""
+        headers: dict[str, str] = {}
         for each in self.paces:
             if each.pattern.fullmatch(request):
                 wait = each.take(major, now)
+                if not each.shared or wait > 0:
+                    headers = each.headers(major, now)
                 if wait > 0:
-                    return wait, each
-        return None
+                    return Paced(headers, wait, each.shared)
+        return Paced(headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """What paces say to a request. headers: of its answer; wait: seconds, where it is one too many."""
+
+    headers: dict[str, str]
+    wait: float = 0.0
+    everywhere: bool = False
 
 
 @dataclass(eq=False)
 class Pace:
-    """So many requests a window, for each channel or webhook (`shared`: over all)."""
+    """So many requests a window, for each channel or webhook; `shared`: over all, as the global limit."""
 
     pattern: re.Pattern[str]
     limit: int
     per: float
     shared: bool = False
-    global_: bool = False
     refused: int = 0
     windows: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def headers(self, major: str, now: float) -> dict[str, str]:
+        """How a client reads what is left."""
+        began, used = self.windows["" if self.shared else major]
+        left = max(0.001, began + self.per - now)
+        bucket = hashlib.sha256(self.pattern.pattern.encode()).hexdigest()[:32]
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.limit - used),
+            "X-RateLimit-Reset": f"{time.time() + left:.3f}",
+            "X-RateLimit-Reset-After": f"{left:.3f}",
+            "X-RateLimit-Bucket": bucket,
+            "X-RateLimit-Scope": "global" if self.shared else "user",
+        }
 
     def take(self, major: str, now: float) -> float:
         """Count a request; seconds to wait where it is one too many."""
