@@ -12,8 +12,18 @@ from bot.core.errors import InvalidRequest
 from bot.core.ports import Model
 from bot.core.request import Requester
 from bot.store.sqlite import open_store
-from tests.fakes.backend import FakeBackend
-from tests.fakes.discord import Discord, Interaction, Message, User, buttons, labels, pictures, text
+from tests.fakes.backend import FakeBackend, flat_png
+from tests.fakes.discord import (
+    Discord,
+    Interaction,
+    Message,
+    Upload,
+    User,
+    buttons,
+    labels,
+    pictures,
+    text,
+)
 from tests.fakes.discord_house import DiscordHouse, discord_house
 from tests.fakes.discord_reading import fields, first, me, private, read, results, seen
 
@@ -252,6 +262,41 @@ async def test_a_remix_of_a_picture_starts_from_the_same_one(house: DiscordHouse
     varied, remixed = (request for _, request in house.backend.submitted[1:])
     assert varied.init_image == remixed.init_image
     assert remixed.prompt == "a blue fox"
+
+
+async def test_another_picture_can_be_put_in_its_place(house: DiscordHouse) -> None:
+    before = await made(house, seed=7)
+    form = await house.discord.press(before, "Remix", house.ann)
+    image = Upload("other.png", flat_png(128, 64, 9))
+    await house.discord.submit(form, {"Picture": image, "size": "", "options": "--strength 0.4"})
+    await house.idle()
+    request = house.backend.submitted[-1][1]
+    assert request.init_image is not None
+    assert (request.init_image.width, request.strength, request.width) == (128, 0.4, 128)
+
+
+async def test_a_refused_request_keeps_its_picture(house: DiscordHouse) -> None:
+    image = Upload("fox.png", flat_png(128, 64, 9))
+    refused = await house.imagine("a fox --steps 900", image=image)
+    form = await house.discord.press(first(refused), "Edit", house.ann)
+    await house.discord.submit(form, {"Prompt": "a fox --steps 9"})
+    await house.idle()
+    ((_, request),) = house.backend.submitted
+    assert request.init_image is not None
+    assert (request.init_image.width, request.steps) == (128, 9)
+
+
+async def test_a_form_whose_request_was_deleted_meanwhile_is_not_lost(house: DiscordHouse) -> None:
+    before = await made(house, seed=7)
+    form = await house.discord.press(before, "Remix", house.ann)
+    await house.discord.press(before, "🗑️", house.ann)
+    refused = await house.discord.submit(form, {"Prompt": "a blue fox"})
+    assert "There is no job" in seen(refused)
+    again = await house.discord.press(first(refused), "Edit", house.ann)
+    assert fields(again)["prompt"] == "a blue fox"
+    await house.discord.submit(again)
+    await house.idle()
+    assert house.backend.submitted[-1][1].prompt == "a blue fox"
 
 
 # --- delete -----------------------------------------------------------------------------------------------

@@ -237,6 +237,15 @@ async def test_a_slow_picture_is_remixed_with_one_press_more(
 
 
 @pytest.mark.parametrize("name", ["Recipe", "Remix", "Delete"])
+async def test_a_receipt_points_to_its_pictures(house: DiscordHouse, name: str) -> None:
+    call = await house.imagine("a red fox")
+    await house.idle()
+    told = await menu(house, name, house.receipt(call))
+    assert "in its thread" in seen(told) or "with my buttons" in seen(told)
+    assert private(told)
+
+
+@pytest.mark.parametrize("name", ["Recipe", "Remix", "Delete"])
 async def test_a_message_without_pictures_says_so(house: DiscordHouse, name: str) -> None:
     call = await menu(house, name, house.discord.say(house.general, ben(house), "hello"))
     assert "pictures of mine" in seen(call) or "no picture on this message" in seen(call)

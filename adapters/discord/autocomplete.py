@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from discord.app_commands import Choice
@@ -52,30 +53,34 @@ def chosen_model(studio: Studio, named: str | None, prompt: str | None) -> Model
     return next(named_one, models[0] if models else None)
 
 
-def sizes(studio: Studio, typed: str, model: Model | None) -> list[Choice[str]]:
-    """Sizes of the model's own area in the usual ratios; what was typed first, where it is one."""
-    limits = studio.limits
+def sizes(typed: str, model: Model | None, limits: Limits) -> list[Choice[str]]:
+    """Sizes of the model's own area in the usual ratios; what was typed alone, where it is another one.
+
+    The first call for a model takes some 50 ms of CPU: not for the event loop.
+    """
     width, height = (model.width, model.height) if model else (512, 512)
-    offered = list(good_sizes(width, height, limits))
-    if (own := _typed_size(typed, limits)) and own not in offered:
-        return [_size(own, width * height, limits)]
-    return _matching(typed.replace("×", "x"), [_size(size, width * height, limits) for size in offered])
+    offered = good_sizes(width, height, limits)
+    own = _typed_size(typed, limits)
+    if own is not None and own not in offered:
+        return [Choice(name=f"{own[0]}x{own[1]}", value=f"{own[0]}x{own[1]}")]
+    return _matching(typed.replace("×", "x"), [_size(size, name) for size, name in offered.items()])
 
 
 @functools.lru_cache(maxsize=64)
-def good_sizes(width: int, height: int, limits: Limits) -> tuple[tuple[int, int], ...]:
-    """The model's own size, then those of the same area in the usual ratios that the limits allow."""
-    most = limits.max_ratio
-    ratios = (across / down for across, down in USUAL_RATIOS if 1 / most <= across / down <= most)
-    found = (nearest_size(ratio, width * height, limits) for ratio in ratios)
-    return tuple(dict.fromkeys(((width, height), *found)))
+def good_sizes(width: int, height: int, limits: Limits) -> Mapping[tuple[int, int], str]:
+    """The model's own size, then those of the same area in the usual ratios that the limits allow; what
+    ratio each of them is."""
+    area, most = width * height, limits.max_ratio
+    found = {(width, height): ratio_name(width, height, area, limits)}
+    for across, down in USUAL_RATIOS:
+        if 1 / most <= across / down <= most:
+            found.setdefault(nearest_size(across / down, area, limits), f"{across}:{down}")
+    return MappingProxyType(found)
 
 
-def _size(size: tuple[int, int], area: int, limits: Limits) -> Choice[str]:
-    width, height = size
-    ratio = ratio_name(width, height, area, limits)
-    name = f"{width}x{height}" + (f" · {ratio}" if ":" in ratio else "")
-    return Choice(name=name, value=f"{width}x{height}")
+def _size(size: tuple[int, int], ratio: str) -> Choice[str]:
+    value = f"{size[0]}x{size[1]}"
+    return Choice(name=f"{value} · {ratio}" if ":" in ratio else value, value=value)
 
 
 def _typed_size(typed: str, limits: Limits) -> tuple[int, int] | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adapters.discord import flow
 from adapters.discord.actions import Action, Pressed, custom_id
 from adapters.discord.asking import from_form, remix_of
 from adapters.discord.drafts import Draft, Drafts
+from adapters.discord.flow import Act
 from adapters.discord.modals import draft_of, form, read_form
-from bot.core.errors import FairbrushError
+from bot.core.errors import FairbrushError, NotFound
 from bot.core.grammar import parse
+from bot.core.intake import Acknowledge, Submission, Ticket
 
 if TYPE_CHECKING:
     from adapters.discord.adapter import Discord
@@ -48,11 +51,24 @@ async def show_form(adapter: Discord, interaction: Interaction, draft: Draft, pr
 async def submitted(
     adapter: Discord, interaction: Interaction, pressed: Pressed, data: Mapping[str, Any]
 ) -> None:
-    """A form came back: ask for what it says. Raises NotFound where what it was opened for is gone."""
-    before = await _draft_for(adapter, interaction, pressed)
+    """A form came back: ask for what it says. Where what it was opened for is gone meanwhile it is refused,
+    and can be sent as a request of its own."""
+    act: Callable[[Discord, Draft], Act] = from_form
+    try:
+        before = await _draft_for(adapter, interaction, pressed)
+    except NotFound as error:
+        before, act = Draft(), partial(_refused, error)
     draft = draft_of(read_form(data), before)
-    act = from_form(adapter, draft)
-    await flow.ask(adapter, interaction, act, text=draft.text, options=draft.options, draft=draft)
+    await flow.ask(
+        adapter, interaction, act(adapter, draft), text=draft.text, options=draft.options, draft=draft
+    )
+
+
+def _refused(error: NotFound, adapter: Discord, draft: Draft) -> Act:
+    async def take(submission: Submission, *, acknowledge: Acknowledge | None = None) -> Ticket:
+        raise error
+
+    return take
 
 
 async def _draft_for(adapter: Discord, interaction: Interaction, pressed: Pressed) -> Draft:

@@ -6,6 +6,7 @@ server tightens is checked when the request is taken in.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -120,7 +121,8 @@ class Suggestions:
     async def size(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
         """Good sizes for the chosen model."""
         studio, said = self._adapter.studio, interaction.namespace
-        return autocomplete.sizes(studio, typed, autocomplete.chosen_model(studio, said.model, said.prompt))
+        model = autocomplete.chosen_model(studio, said.model, said.prompt)
+        return await asyncio.to_thread(autocomplete.sizes, typed, model, studio.limits)
 
     async def scheduler(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
         """What the chosen model takes."""

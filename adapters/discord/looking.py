@@ -12,7 +12,7 @@ from adapters.discord import flow, render, showing
 from adapters.discord.answers import in_time, show_instead
 from adapters.discord.autocomplete import ALL, Known
 from adapters.discord.controls import Used, control_id
-from adapters.discord.wording import at, escape, lines, small, title
+from adapters.discord.wording import at, clipped, escape, lines, small, title
 from bot.core import messages
 from bot.core.desk import group_state
 from bot.core.errors import NotFound
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 PAGE: Final = 10
 """Requests on a page of /history."""
 
-SHOWN: Final = 20
+SHOWN: Final = 15
 """Unfinished requests that /queue lists; more than that are counted."""
+
+LONGEST: Final = 3000  # characters of the list, of the 4,000 that a message may have
 
 IN_A_LIST: Final = 25
 EMPTY: Final = "Nothing of yours is waiting. Try `/imagine` a red fox in snow"
@@ -55,7 +57,7 @@ async def queue_view(
         shown.append(f"and {len(mine) - SHOWN} more")
     first, *rest = why.text(member="member", guild="server")
     told = lines(first if mine else "", *map(small, rest))
-    text = render.text(lines(said, *(shown or [EMPTY]), told))
+    text = render.text(lines(said, clipped(lines(*(shown or [EMPTY])), LONGEST), told))
     return render.sealed(text, *([_cancel_list(mine)] if mine else []))
 
 

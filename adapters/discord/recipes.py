@@ -111,6 +111,7 @@ async def recipe_of(adapter: Discord, interaction: Interaction, message: discord
             return
         except NotFound:
             continue  # of another server, or deleted since: its files may still say
+    _check_not_a_receipt(interaction, message)
     found = await in_time(interaction, found_in(adapter, *pictures_on(message)))
     await tell_found(adapter, interaction, found)
 
@@ -123,6 +124,7 @@ async def remix_of_message(adapter: Discord, interaction: Interaction, message: 
             return
         except NotFound:
             continue
+    _check_not_a_receipt(interaction, message)
     reading = asyncio.ensure_future(found_in(adapter, *pictures_on(message)))
     await asyncio.wait({reading}, timeout=AT_ONCE)
     if not reading.done():
@@ -132,6 +134,12 @@ async def remix_of_message(adapter: Discord, interaction: Interaction, message: 
     draft = draft_of_options(reading.result().options)
     token = await drafts(adapter).keep(draft)
     await show_form(adapter, interaction, draft, Pressed(Action.EDIT, token))
+
+
+def _check_not_a_receipt(interaction: Interaction, message: discord.Message) -> None:
+    """Raise NotFound for a receipt of ours: its small sheet has no recipe, its thread has the pictures."""
+    if message.author.id == interaction.application_id and not groups_on(message):
+        raise NotFound("This message has no recipe. Choose the one with the pictures, in its thread.")
 
 
 def groups_on(message: discord.Message) -> list[Pressed]:
