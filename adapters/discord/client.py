@@ -7,7 +7,6 @@ the client. Adapter.run() makes a new one then.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -103,7 +102,8 @@ class Client(discord.AutoShardedClient):
         if wait > HELD_MOST:
             raise TimeoutError(f"no new session for {wait:.0f} s")
         self._begun = True
-        await asyncio.sleep(wait)
+        if wait > 0:
+            await self.adapter.clock.sleep(wait)
         await self._starts.note(self.adapter.studio.shelf("discord"))
 
     # --- events -------------------------------------------------------------------------------------------

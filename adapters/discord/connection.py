@@ -112,12 +112,12 @@ class Connection:
             self._changed.set()
             await self._connected(client)
         except discord.LoginFailure as error:
-            raise self._refused(REFUSED) from error
+            raise self._refused(client) from error
         except discord.PrivilegedIntentsRequired as error:
             raise ConfigurationError(WRONG_INTENTS) from error
         except discord.ConnectionClosed as error:
             if error.code == TOKEN_REFUSED:
-                raise self._refused(REFUSED) from error
+                raise self._refused(client) from error
             if error.code in (INTENTS_INVALID, INTENTS_REFUSED):
                 raise ConfigurationError(WRONG_INTENTS) from error
             raise
@@ -126,9 +126,9 @@ class Connection:
             self._worked = self._worked or client.worked
             await leave(client)
 
-    def _refused(self, message: str) -> FairbrushError:
+    def _refused(self, client: Client) -> FairbrushError:
         """A token that never worked is a mistake; one that did was taken back."""
-        return AuthFailed(message) if self._worked else ConfigurationError(message)
+        return AuthFailed(REFUSED) if self._worked or client.worked else ConfigurationError(REFUSED)
 
     async def _connected(self, client: Client) -> None:
         """Events come in, and commands are told to Discord meanwhile."""
@@ -146,8 +146,7 @@ class Connection:
             await connecting
         finally:
             for task in (connecting, telling):
-                task.cancel()
-            await asyncio.wait({connecting, telling})
+                await stopped(task)
 
     async def _tell_commands(self, client: Client) -> None:
         """Until Discord knows them. Members can go on with those that it knows meanwhile."""
@@ -185,6 +184,13 @@ async def leave(client: Client) -> None:
     except Exception as error:  # the library's own, of a connection that was never whole
         log.debug("while leaving: %s: %s", type(error).__name__, error)
     await client.http.close()
+
+
+async def stopped(task: asyncio.Future[None]) -> None:
+    """Cancel until it ends: before Python 3.12 a wait with a time limit may swallow one cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.1)
 
 
 def redirect(adapter: Discord) -> None:
