@@ -65,7 +65,7 @@ class OAuth:
         }
         if team := request.query.get("team", ""):
             wanted["team"] = team
-        response = web.HTTPFound(self._authorize_url(wanted), headers=HEADERS)
+        response = web.Response(status=302, headers={**HEADERS, "Location": self._authorize_url(wanted)})
         response.set_cookie(
             COOKIE,
             nonce,
