@@ -39,7 +39,7 @@ async def run(settings: Settings, app: App | None = None) -> int:
         if not starting.done():
             return 0
         starting.result()
-        _announce(settings, app)
+        _announce(app)
         await _first(stop, app.failed)
         if app.failed.done():
             app.failed.result()
@@ -56,10 +56,7 @@ async def run(settings: Settings, app: App | None = None) -> int:
     return 0
 
 
-def _announce(settings: Settings, app: App) -> None:
-    for name in ("DISCORD_TOKEN", "SLACK_BOT_TOKEN"):
-        if settings.secret(name) and not app.serves(name.split("_")[0].lower()):
-            log.warning("%s is set, but this version has no adapter for it yet", name)
+def _announce(app: App) -> None:
     sys.stdout.write(f"Fairbrush is ready: {app.url}\n")
     sys.stdout.flush()
 
