@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import discord as dpy
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from tests.fakes.discord import (
     Channel,
     Discord,
+    Upload,
     User,
 )
 from tests.fakes.discord_bot import Bot, redirect, running
+from tests.fakes.discord_json import channel_json, guild_json
 from tests.fakes.discord_remote import remote_discord
 
 NOBODY = dpy.AllowedMentions.none()
@@ -42,6 +45,14 @@ def ann(general: Channel, discord: Discord) -> User:
 async def bot(discord: Discord, general: Channel) -> AsyncIterator[Bot]:
     async with running(Bot(), discord) as made:
         yield made
+
+
+class Once(dpy.ui.View):
+    """A button that changes its message."""
+
+    @dpy.ui.button(label="Stop", custom_id="stop")
+    async def stop_it(self, interaction: dpy.Interaction[Any], button: dpy.ui.Button[Any]) -> None:
+        await interaction.response.edit_message(content="stopped")
 
 
 async def test_a_client_connects_and_knows_the_guild_and_its_channels(
@@ -202,6 +213,30 @@ async def test_messages_are_told_of_only_with_the_intent(
     assert not {"message", "raw_message_delete"} & set(bot.heard)
 
 
+async def test_what_events_carry_fits_the_openapi_file(
+    bot: Bot, discord: Discord, general: Channel, ann: User
+) -> None:
+    spec, guild = discord.rest.spec, general.guild
+    if spec is None:
+        pytest.skip("FAIRBRUSH_SPECS is not set")
+    assert guild is not None
+    bot.handle = lambda interaction, prompt: interaction.response.send_message(prompt, view=Once())
+    picture = Upload("a.png", b"no picture")
+    call = await discord.imagine(general, ann, "x", picture=picture)
+    pressed = discord.click(discord.original(call), "Stop", ann).payload
+    attached = next(iter(call.payload["data"]["resolved"]["attachments"].values()))
+    forum = discord.channel(guild, "help", 15)
+    for schema, value in (
+        ("MessageResponse", pressed["message"]),
+        ("GuildChannelResponse", pressed["channel"]),
+        ("GuildChannelResponse", channel_json(discord.world, forum)),
+        ("UserResponse", pressed["member"]["user"]),
+        ("MessageAttachmentResponse", attached),
+        *(("GuildRoleResponse", each) for each in guild_json(discord.world, guild)["roles"]),
+    ):
+        assert spec.component(schema, value) is None
+
+
 # --- as a process -----------------------------------------------------------------------------------------
 
 
@@ -209,7 +244,7 @@ async def test_a_local_discord_in_a_process_of_its_own(monkeypatch: pytest.Monke
     async with remote_discord(guilds=3, channels=2, shards=1) as remote:
         redirect(monkeypatch, remote)
         bot = Bot()
-        bot.handle = lambda interaction, prompt: interaction.response.send_message(prompt)
+        bot.handle = lambda interaction, prompt: interaction.response.send_message(prompt, view=Once())
         task = asyncio.ensure_future(bot.start(remote.token))
         await remote.get("wait", connected=1, commands=1)
         gate = (await remote.post("on", route="POST /interactions/*/*/callback", do="hold"))["number"]
@@ -224,12 +259,16 @@ async def test_a_local_discord_in_a_process_of_its_own(monkeypatch: pytest.Monke
         assert len({each["guild"] for each in calls}) == 3
         shown = await remote.get("messages")
         assert {each["text"] for each in shown} == {f"fox {number}" for number in range(6)}
+        pressed = {"message": shown[0]["id"], "button": "Stop", "user": calls[0]["user"]}
+        await remote.post("press", **pressed)
+        await remote.get("wait", answered=7)
+        assert "stopped" in {each["text"] for each in await remote.get("messages")}
         await remote.post("gateway", do="drop")
         await remote.get("wait", resumes=1)
         checked = await remote.get("violations")
         assert checked["violations"] == []
         operations = [each["operation"] for each in await remote.get("traffic", after=0)]
-        assert operations.count("POST /interactions/{interaction_id}/{interaction_token}/callback") == 6
+        assert operations.count("POST /interactions/{interaction_id}/{interaction_token}/callback") == 7
         await bot.close()
         await asyncio.gather(task, return_exceptions=True)
 

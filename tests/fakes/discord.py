@@ -1,35 +1,35 @@
 """A local Discord, REST and gateway on one port of 127.0.0.1, that the real discord.py connects to.
 
     async with Discord() as discord:                     # or Discord(now=clock.clock.now, shards=2)
-        guild = discord.guild("Painters")                # with the channel #general
-        general = discord.channel(guild, "general")      # made where there is none; 15 = forum
+        guild = discord.guild("Painters")                # with the channel #general; tier=2: files of 50 MiB
+        general = discord.channel(guild, "general")      # made where there is none; 15 = forum, nsfw=True
         ann = discord.member(guild, "ann", manage_guild=True)
         ...start the bot on discord.api_url and discord.gateway_url with discord.token...
         await discord.ready()                            # connected, its commands registered
         call = await discord.imagine(general, ann, "a red fox", steps=30)
-        call.original, call.followups, call.modal, call.choices, call.answer (4 to 9)
-        await discord.press(call.original, "Cancel", ann)          # by label or custom_id
+        message = discord.original(call)                 # or call.followups, .modal, .choices, .answer (4-9)
+        await discord.press(message, "Cancel", ann)      # by label or custom_id; choose(...) for select menus
         form = await discord.press(message, "Remix", ann)
         await discord.submit(form, {"Prompt": "a blue fox"})
         await discord.suggest(general, ann, "imagine", "model", "sd")
         await discord.menu(ann, "Recipe", message, general)
-        await discord.until(lambda: discord.messages(general))     # looks again after every change here
+        await discord.until(lambda: discord.thread(message))       # looks again after every change
+        assert not discord.violations                    # of Discord's OpenAPI file, both ways (FAIRBRUSH_SPECS)
 
     text(message) labels(message) buttons(message) pictures(message)   what is seen; pictures with their bytes
-    message.edits (with times) message.pings message.flags message.attachments message.loading
-    discord.messages(channel) discord.private(user) discord.thread(message) discord.pinged(user)
-    discord.type / click / forge / forge_press: the same without waiting, or without a client's checks;
-    discord.send(call) once more: the same event twice
+    message.edits (each with its time and body) .mentions .pings (notified) .flags .attachments .loading
+    discord.messages(channel) .private(user) .thread(message) .pinged(user) .told() (everything, as text)
+    discord.type / click / forge / forge_press: without waiting, or without a client's checks; send(call): again
 
     discord.on("PATCH /webhooks/*/*/messages/@original").hold() .fail() .limit() .refuse() .lose() .cut()
-    discord.gateway.drop() ask_to_reconnect() invalidate() refuse(n) send_nonsense() hold(); .identifies
-    discord.rules.old_edits .most_threads .closed;  discord.allow(channel, send_messages=False)
-    discord.delete(message) discord.delete_channel(channel) discord.archive(thread) discord.kick(guild)
-    discord.traffic: every request and answer;  discord.violations: what broke Discord's OpenAPI file, both
-    ways, where FAIRBRUSH_SPECS is set (assert it empty at the end)
+    discord.gateway.drop() ask_to_reconnect() invalidate() forget() refuse(n) send_nonsense() hold() .identifies
+    discord.rules.old_edits .most_threads .closed; discord.allow(channel, send_messages=False); usual_paces()
+    discord.say() delete(message) delete_channel() archive(thread) kick(guild) revoke(); .traffic .requests(route)
+    world.add_guild(joined=False), world.foreign_dm(a, b): where only people installed the bot
 
-Times: tokens (15 min), the first response (3 s), old edits and links follow `now`; real waiting is bounded by
-discord.patience. `python -m tests.fakes.discord` serves it as a process of its own; see discord_control.py.
+Tokens (15 min), the first response (3 s), old edits and links follow `now`; real waiting ends after
+discord.patience. Mind that discord.py itself waits 1, 3, 5 s after each 5xx. `python -m tests.fakes.discord`
+serves it as a process of its own: discord_control.py, discord_remote.py.
 """
 
 from __future__ import annotations
