@@ -14,17 +14,17 @@
         await discord.suggest(general, ann, "imagine", "model", "sd")
         await discord.menu(ann, "Recipe", message, general)
         await discord.until(lambda: discord.thread(message))       # looks again after every change
-        assert not discord.violations                    # of Discord's OpenAPI file, both ways (FAIRBRUSH_SPECS)
+        assert not discord.violations                    # of the OpenAPI file, both ways (FAIRBRUSH_SPECS)
 
     text(message) labels(message) buttons(message) pictures(message)   what is seen; pictures with their bytes
     message.edits (each with its time and body) .mentions .pings (notified) .flags .attachments .loading
     discord.messages(channel) .private(user) .thread(message) .pinged(user) .told() (everything, as text)
-    discord.type / click / forge / forge_press: without waiting, or without a client's checks; send(call): again
+    discord.type / click / forge / forge_press: without waiting, or a client's checks; send(call): again
 
     discord.on("PATCH /webhooks/*/*/messages/@original").hold() .fail() .limit() .refuse() .lose() .cut()
-    discord.gateway.drop() ask_to_reconnect() invalidate() forget() refuse(n) send_nonsense() hold() .identifies
+    discord.gateway.drop() ask_to_reconnect() invalidate() forget() refuse(n) send_nonsense() .identifies
     discord.rules.old_edits .most_threads .closed; discord.allow(channel, send_messages=False); usual_paces()
-    discord.say() delete(message) delete_channel() archive(thread) kick(guild) revoke(); .traffic .requests(route)
+    discord.say() delete(message) delete_channel() archive(thread) kick(guild) revoke() .requests(route)
     world.add_guild(joined=False), world.foreign_dm(a, b): where only people installed the bot
 
 Tokens (15 min), the first response (3 s), old edits and links follow `now`; real waiting ends after
