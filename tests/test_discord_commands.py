@@ -13,11 +13,12 @@ import pytest
 
 from adapters.discord.autocomplete import Recent
 from adapters.discord.client import digest
+from bot.core.errors import Unavailable
 from bot.core.ports import Model
 from bot.core.request import Limits
 from bot.core.styles import STYLES
 from tests.fakes.backend import FAKE_MODEL, FakeBackend, flat_png
-from tests.fakes.discord import Interaction, Upload, pictures, text
+from tests.fakes.discord import Interaction, Upload, labels, pictures, text
 from tests.fakes.discord_house import DiscordHouse, discord_house
 from tests.fakes.discord_reading import fields, first, me, private, results, seen
 from tests.fakes.memory_store import MemoryStore
@@ -356,3 +357,26 @@ async def test_own_requests_are_offered_again_after_a_restart(tmp_path: Path) ->
         await suggested(house, "show", "id", "")
         await house.until(lambda: house.adapter.recent.knows(me(house)))
         assert len(await suggested(house, "show", "id", "fox")) == 1
+
+
+async def test_a_refusal_of_any_length_is_told_whole(house: DiscordHouse) -> None:
+    sent = house.discord.forge(house.general, house.ann, "imagine", prompt="`*" * 1980 + " --steps 900")
+    refused = await house.discord.answered(sent)
+    assert "at most 2,000 are allowed" in seen(refused)
+    (file,) = first(refused).attachments
+    assert file.data.decode().startswith("`*`*")
+    form = await house.discord.press(first(refused), "Edit", house.ann)
+    assert len(fields(form)["prompt"]) == 3972
+
+
+async def test_without_room_for_drafts_a_refusal_still_comes(
+    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise Unavailable("There is no room.")
+
+    monkeypatch.setattr(house.store, "shelf_put", full)
+    refused = await house.imagine("a fox --steps 900")
+    assert "from 1 to 150" in seen(refused)
+    assert private(refused)
+    assert labels(first(refused)) == []

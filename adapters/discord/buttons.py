@@ -90,7 +90,7 @@ async def _cancel(adapter: Discord, interaction: Interaction, pressed: Pressed) 
 
 
 async def _why(adapter: Discord, interaction: Interaction, pressed: Pressed) -> None:
-    await flow.tell(interaction, await looking.queue_view(adapter, flow.requester_of(interaction)))
+    await looking.queue(adapter, interaction)
 
 
 def _asks(act: Callable[[Discord, Pressed], Act]) -> Press:

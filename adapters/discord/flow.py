@@ -21,7 +21,7 @@ from adapters.discord.actions import Action
 from adapters.discord.address import TOKEN_LIFE, Place, place_to_json
 from adapters.discord.drafts import Draft, Drafts
 from adapters.discord.errors import ANSWERED, UNKNOWN_INTERACTION
-from adapters.discord.wording import at, code, escape, lines
+from adapters.discord.wording import TEXT_MOST, at, clipped, code, escape, lines
 from bot.core.errors import FairbrushError, QueueFull
 from bot.core.guilds import ThreadMode
 from bot.core.intake import Acknowledge, Submission, Ticket
@@ -38,7 +38,7 @@ Interaction: TypeAlias = "discord.Interaction[discord.Client]"
 
 PATIENCE: Final = 1.5
 """Seconds after which the response is deferred."""
-SHOWN_IN_TEXT: Final = 3500  # characters of a refused prompt; a longer one comes as a file
+WHY_MOST: Final = 2500  # characters of what is wrong with a request
 DIRECT: Final = "dm"
 _THREADED: Final = (discord.ChannelType.text, discord.ChannelType.news)
 
@@ -282,19 +282,28 @@ async def _refuse(
 ) -> None:
     """What is wrong, the prompt to send again, and a way to correct it."""
     prompt = text or (options.prompt if options else "")
-    said = lines(escape(not_queued(error.message)), _next_free(adapter, error))
+    why = clipped(escape(not_queued(error.message)), WHY_MOST)
+    said = lines(why, _next_free(adapter, error), code(prompt))
     file = None
-    if len(prompt) > SHOWN_IN_TEXT:
+    if len(said) > TEXT_MOST:  # then the prompt comes as a file
+        said = lines(why, _next_free(adapter, error))
         file = discord.File(io.BytesIO(prompt.encode("utf-8", "replace")), "prompt.txt")
-    elif prompt:
-        said = lines(said, code(prompt))
     items: list[ui.Item[ui.LayoutView]] = [render.text(said)]
     if file is not None:
         items.append(ui.File("attachment://prompt.txt"))
     if prompt and draft is not None:
-        token = await Drafts(adapter.studio.shelf("discord")).keep(draft)
-        items += render.rows([render.button(Action.EDIT, token, "Edit")])
+        items += render.rows(await _edit(adapter, draft))
     await answer.refuse(render.sealed(*items), file)
+
+
+async def _edit(adapter: Discord, draft: Draft) -> list[ui.Button[ui.LayoutView]]:
+    """The button that opens a draft; none where it cannot be stored."""
+    try:
+        token = await Drafts(adapter.studio.shelf("discord")).keep(draft)
+    except FairbrushError as error:
+        log.warning("a draft is not kept: %s %s", error.message, error.detail)
+        return []
+    return [render.button(Action.EDIT, token, "Edit")]
 
 
 def _next_free(adapter: Discord, error: FairbrushError) -> str:

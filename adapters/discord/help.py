@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from adapters.discord import flow
+from adapters.discord.answers import in_time
 from adapters.discord.settings_text import allowed
 from adapters.discord.wording import clipped, escape, lines, small
 
@@ -22,7 +23,7 @@ FLAGS: Final = (
 
 async def help_(adapter: Discord, interaction: Interaction) -> None:
     """/help."""
-    await flow.tell(interaction, await text_for(adapter, interaction))
+    await flow.tell(interaction, await in_time(interaction, text_for(adapter, interaction)))
 
 
 async def text_for(adapter: Discord, interaction: Interaction) -> str:

@@ -17,6 +17,7 @@ from discord.app_commands import Choice
 from discord.enums import AppCommandOptionType
 
 from adapters.discord import autocomplete, flow
+from adapters.discord.answers import guarded
 from adapters.discord.asking import from_command
 from adapters.discord.declare import Interaction, Option, command
 from adapters.discord.drafts import Draft
@@ -40,7 +41,8 @@ def imagine(adapter: Discord) -> app_commands.Command[Any, ..., None]:
     async def taken(interaction: Interaction, **values: Any) -> None:
         draft = draft_of_values(values)
         act = from_command(adapter, draft)
-        await flow.ask(adapter, interaction, act, text=draft.text, options=draft.options, draft=draft)
+        asked = flow.ask(adapter, interaction, act, text=draft.text, options=draft.options, draft=draft)
+        await guarded(interaction, asked)
 
     return command("imagine", "Make pictures from words", taken, options_of(adapter, limits))
 

@@ -41,8 +41,9 @@ EMPTY: Final = "Nothing of yours is waiting. Try `/imagine` a red fox in snow"
 
 
 async def queue(adapter: Discord, interaction: Interaction) -> None:
-    """/queue."""
-    await flow.tell(interaction, await queue_view(adapter, flow.requester_of(interaction)))
+    """/queue, and the Why? button."""
+    by = flow.requester_of(interaction)
+    await flow.tell(interaction, await in_time(interaction, queue_view(adapter, by)))
 
 
 async def queue_view(

@@ -15,7 +15,7 @@ import discord
 from discord import ui
 
 from adapters.discord import flow, render, settings_fields
-from adapters.discord.answers import show_instead
+from adapters.discord.answers import in_time, show_instead
 from adapters.discord.controls import Used, control_id
 from adapters.discord.modals import read_form
 from adapters.discord.settings_text import in_force
@@ -85,7 +85,7 @@ async def settings(adapter: Discord, interaction: Interaction, channel: Any = No
     """/settings, for the server or for one channel."""
     parent = getattr(channel, "parent_id", None)
     level = level_of(adapter, interaction, str(parent or channel.id) if channel else SERVER)
-    await flow.tell(interaction, await panel(adapter, interaction, level))
+    await flow.tell(interaction, await in_time(interaction, panel(adapter, interaction, level)))
 
 
 async def panel(
