@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from bot.core.errors import Forbidden, InvalidRequest
 from bot.core.names import find_model
 from bot.core.ports import Model
-from bot.core.request import JSON, Defaults, Limits, Requester
+from bot.core.request import JSON, USUAL_NOUNS, Defaults, Limits, Nouns, Requester
 from bot.core.sizes import nearest_size
 
 MIN_ROLE_WEIGHT: Final = 0.1
@@ -202,12 +202,12 @@ def role_weight(roles: Sequence[str], rules: Rules) -> float:
     return max((rules.role_weights[role] for role in roles if role in rules.role_weights), default=1.0)
 
 
-def limits_of(limits: Limits, rules: Rules) -> Limits:
-    """The operator's limits with those that the rules tighten."""
+def limits_of(limits: Limits, rules: Rules, nouns: Nouns = USUAL_NOUNS) -> Limits:
+    """The operator's limits with those that the rules tighten; nouns: for texts that name the guild."""
     tighter = {
         name: value for name in TIGHTER if (value := getattr(rules, name)) and value < getattr(limits, name)
     }
-    return replace(limits, tightened=frozenset(tighter), **tighter)
+    return replace(limits, tightened=frozenset(tighter), nouns=nouns, **tighter)
 
 
 def shows_flagged(rules: Rules, *, age_restricted: bool) -> bool:

@@ -17,7 +17,7 @@ from bot.core.fairqueue import FairQueue
 from bot.core.guilds import Rules, merge, role_weight, rules_from_json, rules_to_json
 from bot.core.ports import Clock, Model, Store
 from bot.core.request import JSON, Requester
-from bot.core.rulebook import checked
+from bot.core.rulebook import checked, problems
 from bot.core.settings import Settings
 from bot.core.weights import Weights
 
@@ -56,11 +56,13 @@ class HouseRules:
         book = await self._book(tenant)
         return merge(book.guild, book.channels[channel]) if channel in book.channels else book.guild
 
-    async def in_force(self, tenant: str, channel: str) -> Rules:
+    async def in_force(self, by: Requester, channel: str) -> Rules:
         """The same for a request. Raises Unavailable where they cannot be read: they may forbid it."""
-        if (await self._book(tenant)).damaged:
-            raise Unavailable("The settings of this server cannot be read. Ask an admin to set them again.")
-        return await self.rules(tenant, channel)
+        if (await self._book(by.tenant)).damaged:
+            raise Unavailable(
+                f"The settings of this {by.nouns.guild} cannot be read. Ask an admin to set them again."
+            )
+        return await self.rules(by.tenant, channel)
 
     async def own_rules(self, tenant: str, channel: str = "") -> Rules:
         """What is said at exactly this level."""
@@ -87,7 +89,7 @@ class HouseRules:
         Raises Forbidden unless `by` may manage the guild or is an operator, and InvalidRequest.
         """
         if not (admin and by.guild != "dm") and not self.is_operator(by):
-            raise Forbidden("Only those who manage this server can change its settings.")
+            raise Forbidden(f"Only those who manage this {by.nouns.guild} can change its settings.")
         async with self._writing:
             book = await self._book(by.tenant)
             new = checked(
@@ -96,12 +98,26 @@ class HouseRules:
                 limits=self._settings.limits,
                 models=models,
                 styles=self._settings.styles,
+                nouns=by.nouns,
             )
             await self._keep(by.tenant, _with(book, channel, new))
         for group in list(self._desk.groups.values()):
             if group.requester.tenant == by.tenant:
                 await self.weigh(group.requester)
         return new
+
+    async def problems(
+        self, by: Requester, rules: Rules, *, channel: str, models: Sequence[Model]
+    ) -> dict[str, str]:
+        """What is wrong with rules for this level, by field."""
+        return problems(
+            rules,
+            (await self._book(by.tenant)).guild if channel else None,
+            limits=self._settings.limits,
+            models=models,
+            styles=self._settings.styles,
+            nouns=by.nouns,
+        )
 
     async def _keep(self, tenant: str, book: Book) -> None:
         await self._store.shelf_put(SHELF, tenant, _book_to_json(book))

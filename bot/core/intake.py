@@ -154,11 +154,11 @@ class Intake:
 
     def _check_room(self, requester: Requester, jobs: int, limits: Limits) -> None:
         """The operator's limit of a member counts over all guilds, a guild's own what waits in it."""
-        desk, everywhere = self._desk, self._limits
+        desk, everywhere, here = self._desk, self._limits, requester.nouns.guild
         for waiting, most, whose, note in (
             (desk.waiting(requester.member), everywhere.waiting_per_user, "your", ""),
-            (desk.waiting_here(requester), limits.waiting_per_user, "your", "this server's limit"),
-            (desk.waiting(requester.tenant), everywhere.waiting_per_guild, "this server's", ""),
+            (desk.waiting_here(requester), limits.waiting_per_user, "your", f"this {here}'s limit"),
+            (desk.waiting(requester.tenant), everywhere.waiting_per_guild, f"this {here}'s", ""),
         ):
             if waiting + jobs > most:
                 raise QueueFull(queue_full(waiting, most, jobs, whose=whose, note=note), field="count")

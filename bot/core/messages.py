@@ -126,8 +126,9 @@ def one_line(prompt: str) -> str:
     return clip(prompt, PROMPT_SHOWN)
 
 
-def status_line(status: JobStatus) -> str:
-    """How a group stands, on one line without its prompt and without a time of day."""
+def status_line(status: JobStatus, *, guild: str = "server") -> str:
+    """How a group stands, on one line without its prompt and without a time of day. guild: as of
+    why_waiting()."""
     kept = RESTARTED if status.restarted else ""
     match status.state:
         case State.ACCEPTED:
@@ -144,7 +145,7 @@ def status_line(status: JobStatus) -> str:
         case State.CANCELLED:
             return cancelled(status.made)
         case State.WITHHELD:
-            return withheld(status.message)
+            return withheld(status.message, guild=guild)
 
 
 # --- ends -------------------------------------------------------------------------------------------------
@@ -180,15 +181,16 @@ def price(money: float) -> str:
     return f"${money:.2f}" if money >= 0.01 or money == 0 else f"${max(money, 0.001):.3f}"
 
 
-def ended(result: ImageResult) -> str:
-    """What to say of a result with no pictures, or fewer than asked for; nothing where all is well."""
+def ended(result: ImageResult, *, guild: str = "server") -> str:
+    """What to say of a result with no pictures, or fewer than asked for; nothing where all is well. guild:
+    as of why_waiting()."""
     match result.state:
         case State.FAILED:
             return failed(result.message, result.reference)
         case State.CANCELLED:
             return cancelled(len(result.pictures))
         case State.WITHHELD:
-            return withheld(result.message)
+            return withheld(result.message, guild=guild)
     return result.message
 
 
@@ -214,9 +216,10 @@ def cancelled(made: int = 0) -> str:
     return f"Cancelled after {_count(made, 'picture')}." if made else f"Cancelled. {NOT_CHARGED}"
 
 
-def withheld(message: str = "") -> str:
+def withheld(message: str = "", *, guild: str = "server") -> str:
     """The backend or a content rule kept the result back; message: why."""
-    reason = message.removeprefix("Withheld:").strip() or "a content rule of this server forbids the result"
+    reason = message.removeprefix("Withheld:").strip()
+    reason = reason or f"a content rule of this {guild} forbids the result"
     return f"Withheld: {_sentence(reason)}"
 
 

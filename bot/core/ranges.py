@@ -16,7 +16,7 @@ from bot.core.request import MAX_SEED, Limits
 @dataclass(frozen=True, slots=True)
 class Range:
     """Inclusive bounds of one field of a request; flag: what people type; example: a usual value; tightened:
-    the upper one is a guild's own."""
+    the upper one is a guild's own; guild: what that is called."""
 
     field: str
     flag: str
@@ -27,13 +27,14 @@ class Range:
     whole: bool = True
     multiple: int = 1
     tightened: bool = False
+    guild: str = "server"
 
     def wanted(self) -> str:
         """The range in words: "a whole number from 1 to 150"."""
         kind = "a whole number" if self.whole else "a number"
         if self.multiple > 1:
             kind = f"a multiple of {self.multiple}"
-        whose = " (this server's limit)" if self.tightened else ""
+        whose = f" (this {self.guild}'s limit)" if self.tightened else ""
         return f"{kind} from {number(self.low)} to {number(self.high)}{whose}"
 
     def suggestion(self) -> str:
@@ -83,7 +84,11 @@ def ranges(limits: Limits) -> Mapping[str, Range]:
         Range("height", "height", "Height", low, high, 512, multiple=multiple),
         Range("strength", "strength", "Strength", 0.01, 1, 0.6, whole=False),
     )
-    return {entry.field: replace(entry, tightened=_limit(entry) in limits.tightened) for entry in table}
+    guild = limits.nouns.guild
+    return {
+        entry.field: replace(entry, tightened=_limit(entry) in limits.tightened, guild=guild)
+        for entry in table
+    }
 
 
 def _limit(entry: Range) -> str:

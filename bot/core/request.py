@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
@@ -14,10 +14,22 @@ MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
+class Nouns:
+    """What a platform calls its users and guilds, for texts that people read."""
+
+    member: str = "member"
+    guild: str = "server"
+
+
+USUAL_NOUNS: Final = Nouns()
+
+
+@dataclass(frozen=True, slots=True)
 class Requester:
     """Who asks. `guild` is never empty: a Discord server, a Slack team, `dm`, `key:ID` or `web`.
 
-    A user is (platform, user); `name` is for people to read and proves nothing.
+    A user is (platform, user); `name` and `nouns` are for people to read and prove nothing; nouns are not
+    stored.
     """
 
     platform: str
@@ -25,6 +37,7 @@ class Requester:
     user: str
     roles: tuple[str, ...] = ()
     name: str = ""
+    nouns: Nouns = field(default=USUAL_NOUNS, compare=False)
 
     @property
     def tenant(self) -> str:
@@ -155,7 +168,7 @@ class ImageResult:
 class Limits:
     """Ranges of a request, all inclusive, checked before a model is loaded. Every one is a setting.
 
-    tightened: the names of those that a guild has set tighter than the operator.
+    tightened: the names of those that a guild has set tighter than the operator; nouns: what it is called.
     """
 
     min_steps: int = 1
@@ -175,6 +188,7 @@ class Limits:
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 4096 * 4096
     tightened: frozenset[str] = frozenset()
+    nouns: Nouns = USUAL_NOUNS
 
 
 @dataclass(frozen=True, slots=True)

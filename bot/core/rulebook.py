@@ -15,7 +15,7 @@ from bot.core.guilds import MAX_ROLE_WEIGHT, MIN_ROLE_WEIGHT, Rules, defaults_of
 from bot.core.names import find_model, find_style
 from bot.core.ports import Model
 from bot.core.ranges import number
-from bot.core.request import Limits
+from bot.core.request import USUAL_NOUNS, Limits, Nouns
 from bot.core.sizes import check_ratio
 
 MAX_IDS: Final = 100
@@ -32,8 +32,10 @@ def checked(
     limits: Limits,
     models: Sequence[Model],
     styles: Mapping[str, str],
+    nouns: Nouns = USUAL_NOUNS,
 ) -> Rules:
-    """The rules with names as they are offered. guild: the guild's own, where `rules` are a channel's.
+    """The rules with names as they are offered. guild: the guild's own, where `rules` are a channel's; nouns:
+    for texts that name the guild.
 
     Raises InvalidRequest with the field, its range and the way out, for the first thing that is wrong.
     """
@@ -42,7 +44,7 @@ def checked(
     _check_defaults(rules, limits_of(limits, whole))
     _check_ids(rules)
     if guild is not None:
-        _check_channel(rules)
+        _check_channel(rules, nouns)
     _check_weights(rules.role_weights)
     negative = checked_text(rules.negative_prompt or "", "negative_prompt", limits)
     named = replace(
@@ -57,6 +59,29 @@ def checked(
     if models:
         _check_work(named if guild is None else merge(guild, named), limits, models, styles)
     return named
+
+
+def problems(
+    rules: Rules,
+    guild: Rules | None,
+    *,
+    limits: Limits,
+    models: Sequence[Model],
+    styles: Mapping[str, str],
+    nouns: Nouns = USUAL_NOUNS,
+) -> dict[str, str]:
+    """All that checked() would refuse, by field: each is found with the ones before it left out."""
+    found: dict[str, str] = {}
+    while True:
+        try:
+            checked(rules, guild, limits=limits, models=models, styles=styles, nouns=nouns)
+            return found
+        except InvalidRequest as error:
+            name = error.field or ""
+            if name in found or name not in rules.said():
+                return {name: error.message, **found}
+            found[name] = error.message
+            rules = replace(rules, **{name: getattr(Rules(), name)})
 
 
 def _model(name: str, models: Sequence[Model]) -> Model:
@@ -124,13 +149,15 @@ def _check_ids(rules: Rules) -> None:
             raise InvalidRequest(f"The {what} must be named by ids of 1 to {MAX_ID} characters.", field=field)
 
 
-def _check_channel(rules: Rules) -> None:
+def _check_channel(rules: Rules, nouns: Nouns) -> None:
     for field, said, what in (
         ("allowed_channels", rules.allowed_channels, "Allowed channels"),
         ("role_weights", rules.role_weights, "Weights of roles"),
     ):
         if said:
-            raise InvalidRequest(f"{what} are set for the whole server, not for a channel.", field=field)
+            raise InvalidRequest(
+                f"{what} are set for the whole {nouns.guild}, not for a channel.", field=field
+            )
 
 
 def _check_weights(weights: Mapping[str, float]) -> None:

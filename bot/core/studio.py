@@ -36,10 +36,12 @@ from bot.core.ports import (
 from bot.core.remakes import Remakes, own
 from bot.core.request import (
     MAX_SEED,
+    USUAL_NOUNS,
     Defaults,
     ImageRequest,
     ImageResult,
     Limits,
+    Nouns,
     Picture,
     Requester,
 )
@@ -118,12 +120,13 @@ class Studio:
         """The ranges of a request."""
         return self.settings.limits
 
-    def limits_of(self, rules: Rules) -> Limits:
-        """The ranges where these rules hold: a guild may tighten them."""
-        return limits_of(self.limits, rules)
+    def limits_of(self, rules: Rules, nouns: Nouns = USUAL_NOUNS) -> Limits:
+        """The ranges where these rules hold: a guild may tighten them; nouns: what refusals call it."""
+        return limits_of(self.limits, rules, nouns)
 
     async def _limits_for(self, submission: Submission) -> Limits:
-        return self.limits_of(await self.rules(submission.requester.tenant, submission.channel))
+        by = submission.requester
+        return self.limits_of(await self.rules(by.tenant, submission.channel), by.nouns)
 
     def models(self) -> tuple[Model, ...]:
         """The models offered now, the default first."""
@@ -160,9 +163,9 @@ class Studio:
         """
         if not self.accepting:
             raise Unavailable("Fairbrush is restarting. Send it again in a minute.", retry_after=30.0)
-        rules = await self._house.in_force(submission.requester.tenant, submission.channel)
+        rules = await self._house.in_force(submission.requester, submission.channel)
         admit(submission.requester, submission.channel, rules)
-        limits = self.limits_of(rules)
+        limits = self.limits_of(rules, submission.requester.nouns)
         options = self._options(submission, limits)
         requests = await self._resolve(submission, options, rules)
         await asyncio.to_thread(self._check_words, submission, requests)
@@ -183,7 +186,7 @@ class Studio:
         requests = resolve(
             options,
             defaults=defaults,
-            limits=self.limits_of(rules),
+            limits=self.limits_of(rules, submission.requester.nouns),
             models=self.models(),
             seed=lambda: secrets.randbelow(MAX_SEED + 1),
             params=self.params(defaults.model),
@@ -219,6 +222,10 @@ class Studio:
         Raises Forbidden unless `by` may or is an operator, and InvalidRequest.
         """
         return await self._house.set_rules(by, rules, channel=channel, admin=admin, models=self.models())
+
+    async def rule_problems(self, by: Requester, rules: Rules, *, channel: str = "") -> dict[str, str]:
+        """All that set_rules() would refuse about the rules themselves, by field; empty where nothing."""
+        return await self._house.problems(by, rules, channel=channel, models=self.models())
 
     def is_operator(self, by: Requester) -> bool:
         """Whether they run this program: FAIRBRUSH_OPERATORS."""
