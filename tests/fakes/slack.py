@@ -150,7 +150,7 @@ class Slack:
 
     async def connected(self, connections: int = 1, seconds: float = 20.0) -> None:
         """Until so many Socket Mode connections are open."""
-        await self.until(lambda: len(self.sockets.connections) >= connections, seconds)
+        await self.until(lambda: len(self.sockets.able) >= connections, seconds)
 
     # --- the world ---
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -286,8 +288,8 @@ class Person:
                 if page.status != 200 or page.url.path.startswith("/slack/oauth_redirect"):
                     return await _page(page)
                 text = await page.text()
-            link = text.partition('href="')[2].partition('"')[0].replace("&amp;", "&")
-            async with browser.get(link) as page:
+            links = [html.unescape(each) for each in re.findall(r'href="([^"]+)"', text)]
+            async with browser.get(next(each for each in links if "/oauth/v2/authorize" in each)) as page:
                 return await _page(page)
 
     # --- under the hood ---

@@ -113,7 +113,7 @@ class Sockets:
 
     async def send(self, kind: str, payload: Payload, *, attempt: int = 0, reason: str = "") -> Payload:
         """Send an envelope over one connection and wait for its ack; raises Unsent."""
-        able = [each for each in self.connections if not each.leaving and not each.socket.closed]
+        able = self.able
         if not able:
             raise Unsent("no connection")
         connection = able[next(self._turn) % len(able)]
@@ -136,7 +136,12 @@ class Sockets:
         finally:
             connection.waiting.pop(name, None)
 
-    async def disconnect(self, reason: str = "refresh_requested", *, close: bool = True) -> None:
+    @property
+    def able(self) -> list[Connection]:
+        """The connections that envelopes may go to."""
+        return [each for each in self.connections if not each.leaving and not each.socket.closed]
+
+    async def disconnect(self, reason: str = "refresh_requested", *, close: bool = False) -> None:
         """Tell every connection to leave: warning, refresh_requested or link_disabled; close: and hang up."""
         for connection in list(self.connections):
             await self._tell_leave(connection, reason)
@@ -152,7 +157,7 @@ class Sockets:
             pass
 
     async def cut(self) -> None:
-        """Close every connection."""
+        """Close every connection without a word."""
         for connection in list(self.connections):
             await connection.socket.close(code=1000)
 
