@@ -121,7 +121,7 @@ class Forms:
         studio = self._slack.studio
         rules = await studio.rules(visit.requester.tenant, state.channel)
         return Offer(
-            studio.limits_of(rules),
+            studio.limits_of(rules, visit.requester.nouns),
             studio.models(),
             studio.settings.styles,
             picture=state.picture,

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from bot.core.request import Nouns
+
 COMMAND: Final = "/imagine"
+
+NOUNS: Final = Nouns("person", "workspace")
 
 # What the program may do in a workspace, and what each is for.
 SCOPES: Final = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.slack import names
 from adapters.slack.blocks import Block, button, context, image, literal, section, spoken, words
-from adapters.slack.names import COMMAND
+from adapters.slack.names import COMMAND, NOUNS
 from adapters.slack.render import Rendered, notice
 from adapters.slack.visit import Visit
 from bot.core import messages
@@ -58,7 +58,7 @@ async def queue(slack: Slack, visit: Visit) -> Rendered:
     lines: list[Block] = [_waiting(number, status) for number, status in enumerate(mine[:MOST_LINES], 1)]
     if len(mine) > MOST_LINES:
         lines.append(literal(f"and {len(mine) - MOST_LINES} more"))
-    first, *rest = why.text(member="person", guild="workspace")
+    first, *rest = why.text(member=NOUNS.member, guild=NOUNS.guild)
     head = f"{len(mine)} of your requests" if len(mine) != 1 else "1 of your requests"
     said = f"{head} in the queue" if mine else "You have nothing in the queue."
     return Rendered(said, [*(lines or [literal(said)]), section(first), *context(*rest)])
@@ -66,7 +66,7 @@ async def queue(slack: Slack, visit: Visit) -> Rendered:
 
 def _waiting(number: int, status: JobStatus) -> Block:
     """ "1 a red fox in snow · 12/30", with its button."""
-    stands = messages.status_line(status)
+    stands = messages.status_line(status, guild=NOUNS.guild)
     if status.state is State.QUEUED and status.position is not None:
         stands = messages.place(status.position)
     made = literal(f"{number} {messages.one_line(status.prompt)} · {stands}")
@@ -100,10 +100,12 @@ async def show(slack: Slack, visit: Visit, group: str) -> Rendered:
     stored = await _group(slack, visit, group)
     standing = slack.studio.status(stored.group_id)
     if standing is not None and not standing.state.ended:
-        return notice(f"{messages.one_line(standing.prompt)} · {messages.status_line(standing)}")
+        return notice(
+            f"{messages.one_line(standing.prompt)} · {messages.status_line(standing, guild=NOUNS.guild)}"
+        )
     result = await slack.studio.result(stored.group_id)
     head = literal(f"{_mark(stored)} {messages.one_line(result.prompt)}")
-    ended = messages.ended(result)
+    ended = messages.ended(result, guild=NOUNS.guild)
     below = context(messages.finished_line(result) if result.pictures else "", ended)
     return Rendered(
         spoken([words(messages.one_line(result.prompt))]), [head, *_pictures(stored, result), *below]

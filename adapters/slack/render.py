@@ -127,7 +127,7 @@ def _running(status: JobStatus) -> list[Block]:
 
 def _stopped(status: JobStatus) -> Rendered:
     mark = emoji(ENDS.get(status.state, "warning"))
-    return _message([mark, words(f" {messages.status_line(status)}")])
+    return _message([mark, words(f" {messages.status_line(status, guild=names.NOUNS.guild)}")])
 
 
 # --- the result -------------------------------------------------------------------------------------------
@@ -146,7 +146,10 @@ def finished(
     return _message(
         line,
         *pictures(result, files),
-        *context(messages.finished_line(result), " ".join((messages.ended(result), *result.notes)).strip()),
+        *context(
+            messages.finished_line(result),
+            " ".join((messages.ended(result, guild=names.NOUNS.guild), *result.notes)).strip(),
+        ),
         *_result_buttons(result, [picture for picture, _ in files] or list(result.pictures)),
     )
 
@@ -222,7 +225,11 @@ def _delete(group: str) -> Block:
 def unfinished(result: ImageResult, *, user: str, alone: bool) -> Rendered:
     """The status message of a request that came to nothing: why, and what can be done."""
     mark = emoji(ENDS.get(result.state, "warning"))
-    why = messages.ended(result).replace(messages.reference_line(result.reference), "").strip()
+    why = (
+        messages.ended(result, guild=names.NOUNS.guild)
+        .replace(messages.reference_line(result.reference), "")
+        .strip()
+    )
     said = [rich([words(_prompt(result.prompt), bold=True), words(" · "), person(user)])] if alone else []
     retry = (
         button(f"Retry at {result.remedy_label}", names.RETRY, result.group_id, style="primary")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from adapters.slack.names import NOUNS
 from bot.core.request import JSON, Requester
 
 Payload: TypeAlias = Mapping[str, Any]
@@ -31,7 +32,7 @@ class Visit:
     @property
     def requester(self) -> Requester:
         """The member of the workspace, which is the tenant; in an organisation too."""
-        return Requester("slack", self.team or self.enterprise, self.user, name=self.name)
+        return Requester("slack", self.team or self.enterprise, self.user, name=self.name, nouns=NOUNS)
 
     def address(self, key: str, *, private: bool = False) -> dict[str, JSON]:
         """Where a request is answered. private: in the direct messages instead."""
