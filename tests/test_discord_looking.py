@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.core.errors import Unavailable
+from bot.core.guilds import NsfwPolicy, Rules
 from bot.core.styles import STYLES
+from tests.fakes.backend import FakeBackend
 from tests.fakes.discord import Interaction, labels, pictures, text
 from tests.fakes.discord_house import DiscordHouse, discord_house
 from tests.fakes.discord_reading import first, me, private, results, seen
@@ -198,4 +200,48 @@ async def test_a_command_of_an_older_form_says_what_to_do(house: DiscordHouse) -
     sent = house.discord.forge(house.general, house.ann, "imagine", steps=5)  # without its prompt
     call = await house.discord.answered(sent)
     assert "has changed" in seen(call)
+    assert private(call)
+
+
+# --- flagged pictures, slow answers -----------------------------------------------------------------------
+
+
+async def test_flagged_pictures_are_shown_again_only_where_they_may_be(tmp_path: Path) -> None:
+    backend = FakeBackend(reject={1}, reveal=True)
+    async with discord_house(tmp_path, backends=[backend]) as house:
+        adults = house.discord.channel(house.guild, "adults", nsfw=True)
+        await house.studio.set_rules(me(house), Rules(nsfw=NsfwPolicy.SPOILER), admin=True)
+        await house.discord.imagine(adults, house.ann, "a fox --count 2")
+        await house.idle()
+        (group,) = await suggested(house, "show", "id", "")
+        there = await house.discord.command(adults, house.ann, "show", id=group)
+        here = await house.discord.command(house.general, house.ann, "show", id=group)
+        assert [each.spoiler for each in pictures(first(there))] == [False, True]
+        assert [each.spoiler for each in pictures(first(here))] == [False]
+        assert "1 flagged by the content check" in seen(here)
+        assert "V2" not in labels(first(here))  # the numbers of the buttons would not fit
+        assert house.discord.violations == []
+
+
+@pytest.mark.parametrize("name", ["queue", "history", "help"])
+async def test_slow_answers_are_deferred_in_private(
+    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("adapters.discord.answers.PATIENCE", 0.01)
+    gate = house.discord.on("POST /interactions/*/*/callback").hold()
+    whole = {each: getattr(house.studio, each) for each in ("why", "history", "rules")}
+
+    def slow(each: str) -> Callable[..., Awaitable[object]]:
+        async def wait(*given: object, **more: object) -> object:
+            await gate.reached.wait()  # nothing comes before it is deferred
+            gate.release()
+            return await whole[each](*given, **more)
+
+        return wait
+
+    for each in whole:
+        monkeypatch.setattr(house.studio, each, slow(each))
+    call = await house.discord.command(house.general, house.ann, name)
+    assert call.answer == 5
+    await house.until(lambda: len(seen(call)) > 10)
     assert private(call)
