@@ -135,6 +135,9 @@ class Courier:
             return "dispatch_failed"
         if delivery.status != 200:
             return "dispatch_failed"
+        gate = await self.sockets.troubles.pass_gate("ack", delivery.payload, after=False)
+        if gate is not None and gate.lose:
+            return "operation_timeout"
         self._answered(delivery, _ack_body(text))
         return ""
 

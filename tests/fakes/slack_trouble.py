@@ -76,13 +76,16 @@ def with_result(arguments: Payload) -> bool:
     return "white_check_mark" in text and any(block.get("type") == "image" for block in blocks)
 
 
-# The stages of a job as Slack sees them: name -> (method, which calls, after they were applied).
+# The stages of a job as Slack sees them: name -> (method, which calls, after they were applied). The backend
+# of tests/fakes/program.py tells its own two, started and running, to POST /stage/NAME.
 STAGES: dict[str, tuple[str, Where, bool]] = {
     "ack": ("ack", anything, False),
     "root": ("chat.postMessage", lambda call: not in_thread(call), False),
     "root-posted": ("chat.postMessage", lambda call: not in_thread(call), True),
     "status": ("chat.postMessage", in_thread, False),
     "status-posted": ("chat.postMessage", in_thread, True),
+    "started": ("started", anything, False),
+    "running": ("running", anything, False),
     "upload": ("files.getUploadURLExternal", anything, False),
     "uploaded": ("upload", anything, True),
     "complete": ("files.completeUploadExternal", anything, False),
