@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.slack.adapter import Slack as SlackAdapter
+from adapters.slack.names import SCOPES
 from bot.app import App, build
 from bot.core.ports import Backend
 from bot.core.settings import BackendEntry, Secret, Settings
@@ -135,6 +136,6 @@ async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 @asynccontextmanager
 async def slack_house(folder: Path, **options: object) -> AsyncIterator[SlackHouse]:
-    """A local Slack and the program."""
-    async with Slack() as slack, program(slack, folder, **options) as house:  # type: ignore[arg-type]
+    """A local Slack and the program, which has the scopes of its manifest and no others."""
+    async with Slack(scopes=",".join(SCOPES)) as slack, program(slack, folder, **options) as house:  # type: ignore[arg-type]
         yield house
