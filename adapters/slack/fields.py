@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from adapters.slack.blocks import Block, actions, button, plain
+from adapters.slack import inputs as entries
+from adapters.slack.blocks import Block, actions, button
+from adapters.slack.inputs import LONGEST, USUAL
 from adapters.slack.names import MORE
 from bot.core.checks import checked_text
 from bot.core.errors import InvalidRequest
@@ -23,15 +25,12 @@ from bot.core.request import Limits
 from bot.core.sizes import check_ratio
 
 PROMPT, SHAPE, STYLE, COUNT, WHERE = "prompt", "shape", "style", "count", "where"
+CHANNEL = "channel"
 NEGATIVE, SIZE, STEPS, GUIDANCE, SEED = "negative", "size", "steps", "guidance", "seed"
 SCHEDULER, MODEL, STRENGTH = "scheduler", "model", "strength"
 
-VALUE: Final = "value"  # every input's action_id
-USUAL: Final = "usual"  # the option that says nothing
 HERE, PRIVATE = "here", "private"
 SHAPES: Final = {"1:1": "Square", "4:5": "Post 4:5", "9:16": "Story 9:16", "16:9": "Banner 16:9"}
-LONGEST: Final = 3000  # characters of an input
-MOST_OPTIONS: Final = 99
 
 # Field of a request -> the input that it is told at.
 PLACES: Final = {
@@ -49,6 +48,7 @@ PLACES: Final = {
     "scheduler": SCHEDULER,
     "model": MODEL,
     "strength": STRENGTH,
+    "channel": CHANNEL,
 }
 _NUMBERS: Final = {
     STEPS: ("steps", "steps"),
@@ -62,7 +62,7 @@ _NUMBERS: Final = {
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What can be asked for here. picture: there is one to start from, so its strength counts; where:
-    whether it can be answered in a channel."""
+    whether it is known in which channel it would be answered; else that is asked."""
 
     limits: Limits
     models: Sequence[Model]
@@ -85,6 +85,11 @@ class Filled:
     def private(self) -> bool:
         """Whether it is to be answered by direct message."""
         return self.get(WHERE) == PRIVATE
+
+    @property
+    def channel(self) -> str:
+        """The channel that was chosen, where one was."""
+        return self.get(CHANNEL)
 
 
 # --- opening ----------------------------------------------------------------------------------------------
@@ -111,16 +116,16 @@ def filled_from(options: Options) -> Filled:
 
 def inputs(filled: Filled, offer: Offer, *, full: bool) -> list[Block]:
     """The form. full: with everything that is under More options."""
+    counts = {str(n): str(n) for n in range(1, offer.limits.max_count + 1)}
     blocks = [
         _text(PROMPT, "Prompt", filled, multiline=True, needed=True, most=LONGEST),
         _select(SHAPE, "Shape", filled, {USUAL: "The usual one", **SHAPES}),
         _select(STYLE, "Style", filled, {USUAL: "None", **{name: name for name in offer.styles}}),
-        _select(COUNT, "How many", filled, {str(n): str(n) for n in range(1, offer.limits.max_count + 1)}),
+        _select(COUNT, "How many", filled, counts),
     ]
     if full:
         blocks += _more(filled, offer)
-    if offer.where:
-        blocks.append(_where(filled))
+    blocks.append(_where(filled) if offer.where else _channel(filled))
     if not full:
         blocks += actions(button("More options", MORE, "more"))
     return blocks
@@ -154,57 +159,27 @@ def _text(
     hint: str = "",
     most: int = 100,
 ) -> Block:
-    element: Block = {
-        "type": "plain_text_input",
-        "action_id": VALUE,
-        "multiline": multiline,
-        "max_length": most,
-    }
-    if value := filled.get(name)[:most]:
-        element["initial_value"] = value
-    if hint:
-        element["placeholder"] = plain(hint[:150])
-    return _input(name, label, element, needed=needed)
+    value = filled.get(name)
+    return entries.text(name, label, value, multiline=multiline, needed=needed, placeholder=hint, most=most)
 
 
 def _select(name: str, label: str, filled: Filled, offered: Mapping[str, str]) -> Block:
-    shown = dict(list(offered.items())[:MOST_OPTIONS])
-    said = filled.get(name)
-    if said and said not in shown:
-        shown[said] = said
-    options = [{"text": plain(title[:75]), "value": value[:150]} for value, title in shown.items()]
-    chosen = next((option for option in options if option["value"] == said), options[0])
-    element = {
-        "type": "static_select",
-        "action_id": VALUE,
-        "options": options,
-        "initial_option": chosen,
-    }
-    return _input(name, label, element, needed=False)
+    return entries.select(name, label, filled.get(name), offered)
 
 
 def _where(filled: Filled) -> Block:
-    options = [
-        {"text": plain("Here"), "value": HERE},
-        {"text": plain("Only me, by direct message"), "value": PRIVATE},
-    ]
-    element = {
-        "type": "radio_buttons",
-        "action_id": VALUE,
-        "options": options,
-        "initial_option": options[filled.private],
-    }
-    return _input(WHERE, "Where", element, needed=False)
+    offered = {HERE: "Here", PRIVATE: "Only me, by direct message"}
+    return entries.radio(WHERE, "Where", filled.get(WHERE), offered)
 
 
-def _input(name: str, label: str, element: Block, *, needed: bool) -> Block:
-    return {
-        "type": "input",
-        "block_id": name,
-        "label": plain(label),
-        "element": element,
-        "optional": not needed,
-    }
+def _channel(filled: Filled) -> Block:
+    return entries.conversation(
+        CHANNEL,
+        "Where",
+        filled.channel,
+        placeholder="Only me, by direct message",
+        hint="A channel that Fairbrush was invited to; empty: only you see it, by direct message.",
+    )
 
 
 # --- coming back ------------------------------------------------------------------------------------------
@@ -212,14 +187,7 @@ def _input(name: str, label: str, element: Block, *, needed: bool) -> Block:
 
 def read(view: Mapping[str, Any]) -> Filled:
     """What a view's inputs say."""
-    found: dict[str, str] = {}
-    for name, entries in (view.get("state") or {}).get("values", {}).items():
-        entry = entries.get(VALUE) or {}
-        option = entry.get("selected_option") or {}
-        value = str(entry.get("value") or option.get("value") or "")
-        if value.strip() and value != USUAL:
-            found[name] = value
-    return Filled(found)
+    return Filled(entries.values_in(view))
 
 
 def options_in(filled: Filled, offer: Offer) -> tuple[Options, dict[str, str]]:
@@ -302,6 +270,7 @@ def place_of(name: str | None, view: Mapping[str, Any]) -> str:
     """The input of a view at which an error about a field is told; the prompt's where there is none."""
     there = {str(block.get("block_id")) for block in view.get("blocks") or ()}
     place = PLACES.get(name or "", PROMPT)
-    if place not in there and place == SIZE:
-        place = SHAPE
+    instead = {SIZE: SHAPE, CHANNEL: WHERE}
+    if place not in there:
+        place = instead.get(place, place)
     return place if place in there else PROMPT
