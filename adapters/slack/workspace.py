@@ -27,6 +27,7 @@ EDITS: Final = Window(45, 60.0, kept=20)  # of 50 a minute in a workspace
 POSTS: Final = Bucket(1.0, burst=3)  # of 1 a second in a channel, with room for bursts
 FILES: Final = Window(90, 60.0)  # of 100 a minute in a workspace
 LOOKS: Final = Window(90, 60.0)
+HOMES: Final = Window(90, 60.0)
 DELETES: Final = Window(45, 60.0)
 PREVIEWS: Final = Window(12, 60.0)  # each is an upload, several looks and a deletion
 
@@ -114,11 +115,26 @@ class Workspace:
 
         await self._guarded("response_url", send)
 
+    async def permalink(self, channel: str, ts: str) -> str:
+        """The address of a message."""
+        answer = await self._call(
+            "chat.getPermalink", lambda: self._client.chat_getPermalink(channel=channel, message_ts=ts)
+        )
+        return str(answer.get("permalink") or "")
+
     # --- views ---
 
-    async def open_view(self, trigger_id: str, view: Block) -> None:
-        """Open a modal, within 3 s of what triggered it."""
-        await self._call("views.open", lambda: self._client.views_open(trigger_id=trigger_id, view=view))
+    async def open_view(self, trigger_id: str, view: Block, *, push: bool = False) -> str:
+        """Open a modal, within 3 s of what triggered it; its id. push: on top of the one that is open."""
+        if push:
+            answer = await self._call(
+                "views.push", lambda: self._client.views_push(trigger_id=trigger_id, view=view)
+            )
+        else:
+            answer = await self._call(
+                "views.open", lambda: self._client.views_open(trigger_id=trigger_id, view=view)
+            )
+        return str((answer.get("view") or {}).get("id") or "")
 
     async def update_view(self, view_id: str, view: Block, *, hash: str = "") -> None:
         """Replace an open modal, if it is still the one with this hash."""
@@ -127,8 +143,9 @@ class Workspace:
             lambda: self._client.views_update(view_id=view_id, view=view, hash=hash or None),
         )
 
-    async def publish_home(self, user: str, view: Block) -> None:
-        """Show somebody their App Home."""
+    async def publish_home(self, user: str, view: Block, *, rank: int = 0) -> None:
+        """Show somebody their App Home; waits for its turn."""
+        await self._gate.enter(("views.publish", self.team), HOMES, rank=rank)
         await self._call("views.publish", lambda: self._client.views_publish(user_id=user, view=view))
 
     # --- people ---
