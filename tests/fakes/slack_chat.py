@@ -93,6 +93,19 @@ async def post_ephemeral(context: Context) -> Payload:
     return {"message_ts": message.ts}
 
 
+async def permalink(context: Context) -> Payload:
+    """chat.getPermalink."""
+    channel = context.channel(write=False)
+    found = context.world.messages.get((channel.id, context.need("message_ts")))
+    if found is None or found.deleted:
+        raise Refused("message_not_found")
+    domain, thread = context.world.workspaces[channel.team].domain, ""
+    if found.thread_ts:
+        thread = f"?thread_ts={found.thread_ts}&cid={channel.id}"
+    place = f"archives/{channel.id}/p{found.ts.replace('.', '')}"
+    return {"channel": channel.id, "permalink": f"https://{domain}.slack.example/{place}{thread}"}
+
+
 async def add_reaction(context: Context) -> Payload:
     """reactions.add."""
     channel = context.channel()
@@ -111,6 +124,7 @@ METHODS = {
     "chat.postMessage": Method(post_message, "chat:write"),
     "chat.update": Method(update, "chat:write"),
     "chat.delete": Method(delete, "chat:write"),
+    "chat.getPermalink": Method(permalink),
     "chat.postEphemeral": Method(post_ephemeral, "chat:write"),
     "reactions.add": Method(add_reaction, "reactions:write"),
 }
