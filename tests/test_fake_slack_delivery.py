@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, WSServerHandshakeError
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
-from slack_sdk.webhook.async_client import AsyncWebhookClient
 
-from tests.fakes.clock import HandClock
 from tests.fakes.slack import Slack
 from tests.fakes.slack_control import RemoteSlack
 from tests.fakes.slack_program import (
-    MODAL,
     Program,
-    button,
     by_http,
     by_socket,
     oauth_app,
-    plain,
-    png,
     refused,
     running,
-    section,
 )
-from tests.fakes.slack_state import Message, Payload
+from tests.fakes.slack_state import Payload
 
 
 @pytest.fixture
@@ -127,7 +121,7 @@ async def test_a_payload_goes_to_one_of_several_connections(slack: Slack) -> Non
 
 @pytest.mark.parametrize("mode", ["socket", "http"])
 async def test_an_event_that_was_not_acked_in_time_is_sent_again(slack: Slack, mode: str) -> None:
-    slack.courier.ack_seconds = 0.1
+    slack.courier.ack_seconds = 0.4
     app = AsyncApp(
         client=AsyncWebClient(slack.token, base_url=slack.api_url),
         signing_secret=slack.world.app.signing_secret,
@@ -161,16 +155,50 @@ async def test_the_very_same_can_be_sent_twice(slack: Slack, mode: str) -> None:
     assert first == second
 
 
-async def test_an_ack_can_be_held_and_lost(slack: Slack) -> None:
+@pytest.mark.parametrize("mode", ["socket", "http"])
+async def test_an_ack_can_be_held_and_lost(slack: Slack, mode: str) -> None:
     slack.courier.ack_seconds = 0.2
     program = Program(slack)
-    async with by_socket(slack, program.app):
+    async with running(slack, program.app, mode):
         slack.hold("ack")
         sent = asyncio.ensure_future(slack.bob.command("a fox"))
         await slack.reached("ack")
         slack.release("ack", lose=True)
         assert (await sent).failure == "operation_timeout"
-    assert slack.sockets.lost_acks == 1
+    assert len(program.heard) == 1
+
+
+async def test_an_eleventh_connection_is_sent_away(slack: Slack) -> None:
+    client = AsyncWebClient(slack.world.app.app_token, base_url=slack.api_url)
+    async with ClientSession() as http, AsyncExitStack() as stack:
+        first = []
+        for _ in range(11):
+            opened = await client.apps_connections_open(app_token=slack.world.app.app_token)
+            socket = await stack.enter_async_context(http.ws_connect(opened["url"]))
+            first.append(await socket.receive_json())
+    assert [message["type"] for message in first] == ["hello"] * 10 + ["disconnect"]
+    assert first[-1]["reason"] == "too_many_websockets"
+
+
+async def test_a_socket_needs_a_fresh_ticket_and_the_app_token(slack: Slack) -> None:
+    client = AsyncWebClient(base_url=slack.api_url)
+    assert await refused(client.apps_connections_open(app_token=slack.token)) == "not_allowed_token_type"
+    opened = await client.apps_connections_open(app_token=slack.world.app.app_token)
+    async with ClientSession() as http:
+        await (await http.ws_connect(opened["url"])).close()
+        with pytest.raises(WSServerHandshakeError):
+            await http.ws_connect(opened["url"])
+
+
+async def test_a_backend_can_be_held_at_its_stages(slack: Slack) -> None:
+    slack.hold("started")
+    async with ClientSession() as http:
+        telling = asyncio.ensure_future(http.post(f"{slack.url}/stage/started"))
+        await slack.reached("started")
+        assert not telling.done()
+        slack.release("started")
+        assert (await telling).status == 200
+        assert (await http.post(f"{slack.url}/stage/running")).status == 200
 
 
 async def test_http_requests_are_signed_and_forgeries_refused(slack: Slack) -> None:
@@ -195,155 +223,6 @@ async def test_a_mention_carries_its_thread_and_only_where_the_bot_is(slack: Sla
     assert (mention["thread_ts"], mention["channel"]) == (root.ts, slack.general.id)
     assert (dm["channel_type"], dm["text"]) == ("im", "a cat")
     assert home["tab"] == "home"
-
-
-# --- buttons, modals, homes ---
-
-
-async def test_a_button_is_pressed_and_the_response_url_answers(slack: Slack, client: AsyncWebClient) -> None:
-    program = Program(slack)
-    root = await client.chat_postMessage(
-        channel=slack.general.id, text="x", blocks=[button("Again", "again")]
-    )
-    async with by_http(slack, program.app):
-        await slack.bob.press(slack.messages()[0], "Again")
-        with pytest.raises(LookupError, match="Again = again"):
-            await slack.bob.press(slack.messages()[0], "Never")
-    (body,) = program.heard
-    assert body["container"]["message_ts"] == root["ts"]
-    hook = AsyncWebhookClient(body["response_url"])
-    answers = [await hook.send(text=f"answer {number}") for number in range(6)]
-    assert [answer.status_code for answer in answers] == [200] * 5 + [404]
-    assert [message.text for message in slack.bob.ephemerals] == [f"answer {number}" for number in range(5)]
-
-
-async def test_a_private_answer_can_be_pressed_and_replaced(slack: Slack, client: AsyncWebClient) -> None:
-    program = Program(slack)
-    buttons = [button("Again", "again")]
-    await client.chat_postEphemeral(channel=slack.general.id, user=slack.bob.id, text="x", blocks=buttons)
-    async with by_http(slack, program.app):
-        await slack.bob.press(slack.bob.ephemerals[0], "Again")
-    (body,) = program.heard
-    assert body["container"]["is_ephemeral"]
-    await AsyncWebhookClient(body["response_url"]).send(text="gone", replace_original=True)
-    assert [message.text for message in slack.bob.ephemerals] == ["gone"]
-    await AsyncWebhookClient(body["response_url"]).send(delete_original=True)
-    assert slack.bob.ephemerals == []
-
-
-@pytest.mark.parametrize("mode", ["socket", "http"])
-async def test_a_modal_opens_refuses_and_is_submitted(slack: Slack, mode: str) -> None:
-    program = Program(slack)
-    submitted: list[Payload] = []
-
-    @program.app.command("/form")
-    async def form(ack: Any, client: AsyncWebClient, body: Payload) -> None:
-        await ack()
-        await client.views_open(trigger_id=body["trigger_id"], view=MODAL)
-
-    @program.app.view("imagine")
-    async def submit(ack: Any, view: Payload) -> None:
-        if view["state"]["values"]["prompt"]["text"]["value"] == "bad":
-            await ack(response_action="errors", errors={"prompt": "Not this."})
-            return
-        submitted.append(view)
-        await ack()
-
-    async with running(slack, program.app, mode):
-        await slack.bob.command(name="/form")
-        view = await slack.bob.until_modal("Imagine")
-        with pytest.raises(ValueError, match="required"):
-            await slack.bob.submit()
-        with pytest.raises(ValueError, match="at most 20"):
-            slack.bob.fill({"Prompt": "x" * 21})
-        await slack.bob.submit({"Prompt": "bad"})
-        assert view.errors == {"prompt": "Not this."}
-        await slack.bob.submit({"Prompt": "a fox", "Shape": "Story"})
-        assert slack.bob.modal is None
-    values = submitted[0]["state"]["values"]
-    assert values["prompt"]["text"]["value"] == "a fox"
-    assert values["shape"]["choice"]["selected_option"]["value"] == "story"
-
-
-async def test_modals_stack_change_and_close(slack: Slack, client: AsyncWebClient) -> None:
-    program = Program(slack)
-    team, bob = slack.workspace.id, slack.bob.id
-    other = {**MODAL, "title": plain("Other")}
-
-    def trigger() -> str:
-        return slack.world.add_trigger(team, bob)
-
-    async with by_http(slack, program.app):
-        opened = await client.views_open(trigger_id=trigger(), view=MODAL)
-        slack.bob.fill({"Prompt": "a fox"})
-        await client.views_update(view_id=opened["view"]["id"], view={**MODAL, "title": plain("More")})
-        await client.views_push(trigger_id=trigger(), view=other)
-        await client.views_push(trigger_id=trigger(), view=other)
-        assert await refused(client.views_push(trigger_id=trigger(), view=other)) == "push_limit_reached"
-        stale = client.views_update(view_id=opened["view"]["id"], hash=opened["view"]["hash"], view=other)
-        assert await refused(stale) == "hash_conflict"
-        await slack.bob.close_modal()
-        await slack.bob.close_modal()
-        assert slack.bob.modal is not None
-        assert slack.bob.modal.content["title"]["text"] == "More"
-        assert slack.bob.modal.values["prompt"]["text"]["value"] == "a fox"
-        await slack.bob.close_modal(cleared=True)
-        assert slack.world.modals[bob] == []
-    assert [body["is_cleared"] for body in program.heard] == [False, False, True]
-
-
-async def test_a_trigger_is_good_once_and_for_three_seconds() -> None:
-    clock = HandClock()
-    async with Slack(clock.clock) as slack:
-        client = AsyncWebClient(slack.token, base_url=slack.api_url)
-        used, late = (slack.world.add_trigger(slack.workspace.id, slack.bob.id) for _ in range(2))
-        await client.views_open(trigger_id=used, view=MODAL)
-        assert await refused(client.views_open(trigger_id=used, view=MODAL)) == "exchanged_trigger_id"
-        await clock.advance(3.1)
-        assert await refused(client.views_open(trigger_id=late, view=MODAL)) == "expired_trigger_id"
-        assert await refused(client.views_open(trigger_id="made.up", view=MODAL)) == "invalid_trigger_id"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"title": plain("x" * 25)},
-        {"private_metadata": "x" * 3001},
-        {"callback_id": "x" * 256},
-        {"blocks": [{"type": "divider"}] * 101},
-        {"submit": plain("x" * 25)},
-        {"type": "page"},
-    ],
-)
-async def test_views_over_a_limit_are_refused(slack: Slack, client: AsyncWebClient, change: Payload) -> None:
-    trigger = slack.world.add_trigger(slack.workspace.id, slack.bob.id)
-    assert await refused(client.views_open(trigger_id=trigger, view=MODAL | change)) == "invalid_arguments"
-    without = {key: value for key, value in MODAL.items() if key != "submit"}
-    assert await refused(client.views_open(trigger_id=trigger, view=without)) == "invalid_arguments"
-    await client.views_open(trigger_id=trigger, view=MODAL)  # a refusal does not use the trigger up
-
-
-async def test_a_home_is_published_and_its_buttons_work(slack: Slack, client: AsyncWebClient) -> None:
-    program = Program(slack)
-    home = {"type": "home", "blocks": [section("my jobs"), button("Again", "again")]}
-    await client.views_publish(user_id=slack.bob.id, view=home)
-    assert slack.bob.home is not None
-    assert slack.read(slack.bob.home).startswith("my jobs")
-    async with by_http(slack, program.app):
-        await slack.bob.press(slack.bob.home, "Again")
-    assert program.heard[0]["view"]["type"] == "home"
-
-
-async def test_shortcuts_on_messages_and_everywhere(slack: Slack) -> None:
-    program = Program(slack)
-    message: Message = slack.ann.write("look", files=[slack.ann.upload(png())])
-    async with by_http(slack, program.app):
-        await slack.bob.shortcut("remix")
-        await slack.bob.message_shortcut("remix", message)
-    everywhere, on_message = program.heard
-    assert everywhere["type"] == "shortcut"
-    assert on_message["message"]["files"][0]["mimetype"] == "image/png"
-    assert on_message["channel"]["id"] == slack.general.id
 
 
 # --- installing ---

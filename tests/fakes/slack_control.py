@@ -65,17 +65,31 @@ class Control:
             "people": [person.id for person in self._people[team]],
         }
 
-    async def add_workspaces(self, count: int, people: int = 2) -> list[Payload]:
-        """More workspaces with the program, a channel and people in each."""
+    async def add_workspaces(self, count: int, people: int = 2, installed: bool = True) -> list[Payload]:
+        """More workspaces with the program (or without it), a channel and people in each."""
         made = []
         for _ in range(count):
             number = len(self._slack.world.workspaces)
             workspace = self._slack.add_workspace(f"Team {number}")
-            self._slack.install(workspace)
+            if installed:
+                self._slack.install(workspace)
             members = [self._slack.add_person(f"person{number}.{i}", workspace) for i in range(people)]
             self._people[workspace.id] = members
             self._slack.add_channel("general", workspace)
             made.append(self._workspace(workspace.id))
+        return made
+
+    async def install(self, url: str, redirect_uri: str = "") -> list[Payload]:
+        """In every workspace without the program somebody installs it from its page, and invites it."""
+        self._slack.world.redirect_uri = redirect_uri
+        made = []
+        for team, workspace in self._slack.world.workspaces.items():
+            if self._slack.world.installation_for(team) is None:
+                status, text = await self._people[team][0].install(url, into=workspace)
+                if status != 200:
+                    raise web.HTTPBadGateway(text=text)
+                self._slack.invite(self._slack.first_channel(team))
+                made.append(self._workspace(team))
         return made
 
     async def program(self, events_url: str) -> None:
