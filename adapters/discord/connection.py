@@ -50,6 +50,7 @@ class Connection:
     """See the module. client: the one that is logged in, None where there is none."""
 
     def __init__(self, adapter: Discord) -> None:
+        redirect(adapter)  # before anything is asked: what was left unfinished goes on before run() begins
         self.client: Client | None = None
         self.starts = Starts(adapter.clock)
         self.pause = FIRST_PAUSE
@@ -71,7 +72,6 @@ class Connection:
 
     async def run(self) -> None:
         """Connect and stay connected until cancelled. Raises ConfigurationError, or AuthFailed later."""
-        redirect(self._adapter)
         token = checked_token(self._adapter.settings.secret("DISCORD_TOKEN").reveal())
         await self.starts.read(self._adapter.studio.shelf("discord"))
         while not self._closed:
