@@ -295,6 +295,24 @@ async def test_the_same_event_twice_is_answered_once(
     assert len(discord.messages(general)) == 1
 
 
+async def test_a_reply_pings_whom_it_allows_here_and_in_direct_messages(
+    bot: Bot, discord: Discord, general: Channel, ann: User
+) -> None:
+    said = discord.say(general, ann, "hello")
+    channel = bot.get_channel(general.id)
+    assert isinstance(channel, dpy.TextChannel)
+    allowed = dpy.AllowedMentions(users=[dpy.Object(ann.id)], everyone=False, roles=False, replied_user=False)
+    await channel.send(
+        f"{ann.mention} @everyone", reference=channel.get_partial_message(said.id), allowed_mentions=allowed
+    )
+    dm = await bot.create_dm(dpy.Object(ann.id))
+    await dm.send("in private")
+    reply = discord.messages(general)[-1]
+    assert reply.pings == {str(ann.id)}
+    assert reply.reference is not None
+    assert [text(each) for each in discord.messages(discord.world.dm(ann))] == ["in private"]
+
+
 # --- trouble ----------------------------------------------------------------------------------------------
 
 

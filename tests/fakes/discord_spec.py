@@ -19,6 +19,7 @@ from referencing.jsonschema import DRAFT202012
 
 NAME = "discord-openapi.json"
 BASE = "urn:discord"
+IDS = frozenset({"users", "roles", "message_id", "channel_id", "guild_id", "recipient_id", "applied_tags"})
 
 
 def spec() -> Spec | None:
@@ -116,11 +117,18 @@ def _told(error: ValidationError) -> str:
     return f"at /{where}: {error.message[:300]}"
 
 
-def _with_string_ids(body: Any) -> Any:
-    """discord.py sends the ids of attachments as integers, which Discord takes."""
-    if not isinstance(body, dict):
-        return body
-    made = {key: _with_string_ids(value) if isinstance(value, dict) else value for key, value in body.items()}
-    if isinstance(body.get("attachments"), list):
-        made["attachments"] = [{**each, "id": str(each["id"])} for each in body["attachments"]]
-    return made
+def _with_string_ids(body: Any, key: str = "") -> Any:
+    """discord.py sends many ids as numbers, which Discord takes though its file says strings."""
+    if isinstance(body, dict):
+        inside = {"id"} if key == "attachments" else IDS
+        return {
+            name: _as_id(value) if name in inside else _with_string_ids(value, name)
+            for name, value in body.items()
+        }
+    return [_with_string_ids(each, key) for each in body] if isinstance(body, list) else body
+
+
+def _as_id(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_id(each) for each in value]
+    return str(value) if isinstance(value, int) else value
