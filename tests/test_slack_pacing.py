@@ -46,10 +46,11 @@ async def test_a_bucket_lets_a_burst_through_and_then_one_at_a_time() -> None:
 
 async def test_who_is_urgent_goes_first_and_progress_leaves_room() -> None:
     clock, order = HandClock(), list[str]()
-    it, rule = gate(clock), Window(4, 60.0, kept=2)
-    assert it.enter_now("updates", rule)
-    assert it.enter_now("updates", rule)
-    assert not it.enter_now("updates", rule)
+    it, rule = gate(clock), Window(4, 60.0)
+    assert not it.enter_now("updates", rule, kept=4)
+    assert it.enter_now("updates", rule, kept=2)
+    assert it.enter_now("updates", rule, kept=2)
+    assert not it.enter_now("updates", rule, kept=2)
 
     async def call(name: str, rank: int) -> None:
         await it.enter("updates", rule, rank=rank)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from adapters.slack.clients import Clients
 from adapters.slack.conversation import Receipt, SlackConversation
 from adapters.slack.forms import Forms
 from adapters.slack.http import Doors
+from adapters.slack.hurry import Hurry
 from adapters.slack.installations import Installation, Installations
 from adapters.slack.problems import Removed
 from adapters.slack.recent import Recent
@@ -29,8 +31,8 @@ from bot.core.studio import Studio
 
 log = logging.getLogger(__name__)
 
-# Edits a minute and workspace: Slack takes 50, of which ends, receipts and what is not counted here get half.
-PACE: Final = Pace(seconds_per_message=3.0, edits_per_minute=30)
+# Edits a minute and workspace: Slack takes 50, of which receipts and what is not counted here get some.
+PACE: Final = Pace(seconds_per_message=3.0, edits_per_minute=40)
 AGAIN_FIRST, AGAIN_MOST = 1.0, 60.0  # seconds between tries to reach Slack at start
 REMEMBERED: Final = 2000  # receipts of requests whose root message is not posted yet
 RESENT: Final = 600.0  # seconds within which Slack sends an event again
@@ -49,6 +51,7 @@ class Slack:
         self.installations = Installations(settings.secret("SLACK_BOT_TOKEN"))
         self.clients = Clients(settings.platform_urls.get("slack", ""), self.installations, self._own_removed)
         self.forms = Forms(self)
+        self.hurry = Hurry()
         self.app = build_app(self)
         self.doors = Doors(self)
         self._studio: Studio | None = None
@@ -57,6 +60,7 @@ class Slack:
         self._seen = Recent(REMEMBERED, RESENT)
         self._tasks = Tasks()
         self._lost = asyncio.Event()
+        self._open: defaultdict[str, WeakSet[SlackConversation]] = defaultdict(WeakSet)
 
     @property
     def studio(self) -> Studio:
@@ -87,7 +91,7 @@ class Slack:
         app_token = self.settings.secret("SLACK_APP_TOKEN")
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._lost.wait())]
         if app_token:
-            tasks.append(asyncio.ensure_future(Sockets(self.app, self.clients, app_token).run()))
+            tasks.append(asyncio.ensure_future(Sockets(self.app, self.clients, app_token, self.hurry).run()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -161,6 +165,10 @@ class Slack:
 
     # --- what conversations and listeners use ---
 
+    async def calm(self) -> None:
+        """Until what has arrived is acknowledged."""
+        await self.hurry.over()
+
     async def workspace(self, address: Address) -> Workspace:
         """The bot where a conversation is. Raises Removed where it is not installed any more."""
         return await self.clients.workspace(
@@ -187,6 +195,18 @@ class Slack:
     def bot_name(self) -> str:
         """What people invite."""
         return names.BOT_NAME
+
+    def opened(self, conversation: SlackConversation, team: str) -> None:
+        """A conversation whose result is still to come; forgotten with it."""
+        self._open[team].add(conversation)
+
+    def closed(self, conversation: SlackConversation, team: str) -> None:
+        """Its result is shown."""
+        self._open[team].discard(conversation)
+
+    def open_in(self, team: str) -> int:
+        """How many of them there are in a workspace."""
+        return len(self._open[team])
 
     def later(self, work: Awaitable[Any]) -> None:
         """Do something that nobody waits for; it may be lost in a crash."""

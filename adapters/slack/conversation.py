@@ -31,8 +31,8 @@ Store = Callable[[Address], Awaitable[None]]
 
 PING_AFTER: Final = 60.0  # seconds from asking to the result
 BLOCKS_TRIES, BLOCKS_AGAIN = 3, 1.0  # edits with pictures before they are shared instead; seconds between
-GAPS: Final = (3.0, 5.0, 8.0, 12.0, 15.0)  # seconds between progress edits; the last one repeats
-FINAL, POSTED, RECEIPT = 0, 0, 1  # ranks: what is sent first where Slack lets only some through
+GAPS: Final = (4.0, 8.0, 12.0, 16.0, 20.0)  # seconds between progress edits; the last one repeats
+FINAL, POSTED, RECEIPT, PING = 0, 0, 1, 2  # ranks: what is sent first where Slack lets only some through
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,22 @@ class Desk(Protocol):
 
     def receipt(self, key: str) -> Receipt | None:
         """What was accepted under an event's key, where that was in this run of the program."""
+        ...
+
+    async def calm(self) -> None:
+        """Until what has arrived is acknowledged: messages can wait, acknowledgements cannot."""
+        ...
+
+    def opened(self, conversation: SlackConversation, team: str) -> None:
+        """A conversation whose result is still to come."""
+        ...
+
+    def closed(self, conversation: SlackConversation, team: str) -> None:
+        """Its result is shown."""
+        ...
+
+    def open_in(self, team: str) -> int:
+        """How many of them there are in a workspace: each needs an edit for its result."""
         ...
 
     def bot_name(self) -> str:
@@ -99,7 +115,9 @@ class SlackConversation:
                 "told": list(receipt.told),
                 **({"spoiler": True} if receipt.spoiler else {}),
             }
+        await self._desk.calm()
         workspace = await self._desk.workspace(self._address)
+        self._desk.opened(self, workspace.team)
         try:
             if not self._thread:
                 await self._post_root(workspace)
@@ -174,7 +192,11 @@ class SlackConversation:
             await self._edit_status(workspace, message)
             return True
         return await workspace.edit_now(
-            self._text("channel"), self._text("status"), message.text, message.blocks
+            self._text("channel"),
+            self._text("status"),
+            message.text,
+            message.blocks,
+            kept=self._desk.open_in(workspace.team),
         )
 
     def _is_due(self, status: JobStatus) -> bool:
@@ -202,6 +224,7 @@ class SlackConversation:
         else:
             await self._edit_status(workspace, render.unfinished(result, user=user, alone=self._alone))
         self._previews.end(workspace)
+        self._desk.closed(self, workspace.team)
         if self._address.get("both"):
             await self._end_receipt(workspace, result, pictures)
         elif "root" in self._address:
@@ -276,7 +299,12 @@ class SlackConversation:
         message = render.receipt_end(result, self._text("user"), self._told, also)
         try:
             await workspace.edit(
-                self._text("channel"), self._text("root"), message.text, message.blocks, rank=RECEIPT
+                self._text("channel"),
+                self._text("root"),
+                message.text,
+                message.blocks,
+                rank=RECEIPT,
+                kept=lambda: self._desk.open_in(workspace.team),
             )
         except (Gone, Refused) as error:
             log.info("a receipt was not ended: %s %s", error.message, error.detail)
@@ -288,7 +316,9 @@ class SlackConversation:
         await self._note(pinged=True)
         message = render.ready(self._text("user"))
         try:
-            await workspace.post(self._text("channel"), message.text, message.blocks, thread=self._thread)
+            await workspace.post(
+                self._text("channel"), message.text, message.blocks, thread=self._thread, rank=PING
+            )
         except Fault as error:
             log.info("a ping was not sent: %s %s", error.message, error.detail)
 

@@ -60,6 +60,10 @@ class Doors:
 
     async def _events(self, request: web.Request) -> web.Response:
         """Commands, events and interactions."""
+        with self._slack.hurry.acknowledging():
+            return await self._answer(request)
+
+    async def _answer(self, request: web.Request) -> web.Response:
         body = await _body(request)
         if body is None:
             return web.Response(status=413, text="too large\n")

@@ -12,23 +12,24 @@ import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """At most `calls` (>= 1) in any `seconds`; kept: of them, those that only urgent calls may use."""
+    """At most `calls` (>= 1) in any `seconds`."""
 
     calls: int
     seconds: float
-    kept: int = 0
 
-    def wait(self, sent: deque[float], now: float, *, urgent: bool) -> float:
-        """Seconds until one more call is within the rule; 0 or less: now."""
+    def wait(self, sent: deque[float], now: float, *, kept: int) -> float:
+        """Seconds until one more call is within the rule, `kept` of its calls left; 0 or less: now."""
         while sent and sent[0] <= now - self.seconds:
             sent.popleft()
-        full = len(sent) - (self.calls if urgent else self.calls - self.kept)
-        return sent[full] + self.seconds - now if full >= 0 else 0.0
+        full = len(sent) - max(self.calls - kept, 0)
+        if full < 0:
+            return 0.0
+        return sent[full] + self.seconds - now if full < len(sent) else self.seconds
 
     def count(self, sent: deque[float], now: float) -> None:
         """A call was made."""
@@ -42,10 +43,10 @@ class Bucket:
     seconds: float
     burst: int
 
-    def wait(self, sent: deque[float], now: float, *, urgent: bool) -> float:
+    def wait(self, sent: deque[float], now: float, *, kept: int) -> float:
         """As a Window's. `sent` holds when the bucket is full again."""
         full_at = max(sent[0] if sent else now, now)
-        return full_at - (self.burst - 1) * self.seconds - now
+        return full_at - (self.burst - 1 - kept) * self.seconds - now
 
     def count(self, sent: deque[float], now: float) -> None:
         """A call was made."""
@@ -54,18 +55,34 @@ class Bucket:
 
 
 Rule: TypeAlias = "Window | Bucket"
+Kept: TypeAlias = Callable[[], int]
+
+LOOK_AGAIN: Final = 1.0  # seconds; who comes meanwhile may be more urgent, and less may have to be kept
+
+
+def nothing() -> int:
+    """Nothing is kept for others."""
+    return 0
+
+
+@dataclass(order=True, slots=True)
+class _Waiter:
+    rank: int
+    number: int
+    turn: asyncio.Future[None] = field(compare=False)
+    kept: Kept = field(compare=False)
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
     sent: deque[float] = field(default_factory=deque)
     rest_until: float = float("-inf")
-    waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
+    waiting: list[_Waiter] = field(default_factory=list)
     pump: asyncio.Task[None] | None = None
 
-    def wait(self, rule: Rule, now: float, *, urgent: bool = True) -> float:
+    def wait(self, rule: Rule, now: float, *, kept: int = 0) -> float:
         """Seconds until a call may be made; 0 or less: now."""
-        return max(rule.wait(self.sent, now, urgent=urgent), self.rest_until - now)
+        return max(rule.wait(self.sent, now, kept=kept), self.rest_until - now)
 
 
 class Gate:
@@ -77,23 +94,24 @@ class Gate:
         self._lanes: dict[Hashable, _Lane] = {}
         self._numbers = itertools.count()
 
-    async def enter(self, name: Hashable, rule: Rule, *, rank: int = 0) -> None:
-        """Wait for a call's turn, and count it."""
-        lane = self._lane(name, rule)
-        now = self._monotonic()
-        if not lane.waiting and lane.wait(rule, now) <= 0:
+    async def enter(self, name: Hashable, rule: Rule, *, rank: int = 0, kept: Kept = nothing) -> None:
+        """Wait for a call's turn, and count it. kept: how many calls it leaves to more urgent ones."""
+        lane, now = self._lane(name, rule), self._monotonic()
+        first = not lane.waiting or rank < lane.waiting[0].rank
+        if first and lane.wait(rule, now, kept=kept()) <= 0:
             rule.count(lane.sent, now)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(lane.waiting, (rank, next(self._numbers), turn))
+        heapq.heappush(lane.waiting, _Waiter(rank, next(self._numbers), turn, kept))
         if lane.pump is None or lane.pump.done():
             lane.pump = asyncio.ensure_future(self._pump(lane, rule))
         await turn
 
-    def enter_now(self, name: Hashable, rule: Rule) -> bool:
-        """Count a call that is not urgent, if there is room for one now beside what is kept; else False."""
+    def enter_now(self, name: Hashable, rule: Rule, *, kept: int = 0) -> bool:
+        """Count a call that is not urgent, if there is room for one now beside `kept` urgent ones; else
+        False."""
         lane, now = self._lane(name, rule), self._monotonic()
-        if lane.waiting or lane.wait(rule, now, urgent=False) > 0:
+        if lane.waiting or lane.wait(rule, now, kept=kept) > 0:
             return False
         rule.count(lane.sent, now)
         return True
@@ -108,8 +126,8 @@ class Gate:
         for lane in self._lanes.values():
             if lane.pump is not None:
                 lane.pump.cancel()
-            for _, _, turn in lane.waiting:
-                turn.cancel()
+            for waiter in lane.waiting:
+                waiter.turn.cancel()
         self._lanes.clear()
 
     def _lane(self, name: Hashable, rule: Rule) -> _Lane:
@@ -130,11 +148,11 @@ class Gate:
 
     async def _pump(self, lane: _Lane, rule: Rule) -> None:
         while lane.waiting:
-            wait = lane.wait(rule, self._monotonic())
+            wait = lane.wait(rule, self._monotonic(), kept=lane.waiting[0].kept())
             if wait > 0:
-                await self._sleep(wait)
+                await self._sleep(min(wait, LOOK_AGAIN))
                 continue
-            _, _, turn = heapq.heappop(lane.waiting)
+            turn = heapq.heappop(lane.waiting).turn
             if not turn.done():  # whoever waited may have gone away
                 rule.count(lane.sent, self._monotonic())
                 turn.set_result(None)

@@ -19,6 +19,7 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
 from adapters.slack.clients import Clients
+from adapters.slack.hurry import Hurry
 from adapters.slack.problems import TOKEN_CODES, TROUBLE, Denied, Removed, fault_of
 from bot.core.errors import AuthFailed, ConfigurationError, Fault
 from bot.core.patience import Tasks
@@ -36,10 +37,11 @@ MAX_MESSAGE: Final = 4 * 1024 * 1024
 class Sockets:
     """Serves until cancelled."""
 
-    def __init__(self, app: AsyncApp, clients: Clients, app_token: Secret) -> None:
+    def __init__(self, app: AsyncApp, clients: Clients, app_token: Secret, hurry: Hurry) -> None:
         self._app = app
         self._clients = clients
         self._token = app_token
+        self._hurry = hurry
         self._greeted = False
         self._tasks = Tasks()
 
@@ -130,8 +132,11 @@ class Sockets:
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse, content: dict[str, Any]) -> None:
         """One payload, and its acknowledgement."""
         request = SocketModeRequest.from_dict(content)
-        if request is None:
-            return
+        if request is not None:
+            with self._hurry.acknowledging():
+                await self._answer(socket, request)
+
+    async def _answer(self, socket: aiohttp.ClientWebSocketResponse, request: SocketModeRequest) -> None:
         answer = await run_async_bolt_app(self._app, request)
         if answer.status != 200:
             log.warning(

@@ -14,7 +14,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from adapters.slack.blocks import Block
-from adapters.slack.pacing import Bucket, Gate, Window
+from adapters.slack.pacing import Bucket, Gate, Kept, Window, nothing
 from adapters.slack.problems import NO_RETRY_AFTER, TROUBLE, Removed, fault_of
 from bot.core.errors import InvalidRequest, RateLimited, Unavailable
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Below what Slack takes, so that other processes' calls and clocks that differ do no harm.
-EDITS: Final = Window(45, 60.0, kept=20)  # of 50 a minute in a workspace
+EDITS: Final = Window(45, 60.0)  # of 50 a minute in a workspace
 POSTS: Final = Bucket(1.0, burst=3)  # of 1 a second in a channel, with room for bursts
 FILES: Final = Window(90, 60.0)  # of 100 a minute in a workspace
 LOOKS: Final = Window(90, 60.0)
@@ -63,25 +63,30 @@ class Workspace:
         return str(answer["channel"]), str(answer["ts"])
 
     async def edit(
-        self, channel: str, ts: str, text: str, blocks: Sequence[Block], *, rank: int = 0, **more: Any
+        self,
+        channel: str,
+        ts: str,
+        text: str,
+        blocks: Sequence[Block],
+        *,
+        rank: int = 0,
+        kept: Kept = nothing,
     ) -> None:
-        """Replace a message; waits for its turn."""
-        await self._gate.enter(("chat.update", self.team), EDITS, rank=rank)
-        await self._edit(channel, ts, text, blocks, more)
+        """Replace a message; waits for its turn. kept: how many edits are left to more urgent ones."""
+        await self._gate.enter(("chat.update", self.team), EDITS, rank=rank, kept=kept)
+        await self._edit(channel, ts, text, blocks)
 
-    async def edit_now(self, channel: str, ts: str, text: str, blocks: Sequence[Block]) -> bool:
-        """Replace a message if there is room for an edit that is not urgent; whether it was sent."""
-        if not self._gate.enter_now(("chat.update", self.team), EDITS):
+    async def edit_now(self, channel: str, ts: str, text: str, blocks: Sequence[Block], *, kept: int) -> bool:
+        """Replace a message if there is room for an edit beside `kept` urgent ones; whether it was sent."""
+        if not self._gate.enter_now(("chat.update", self.team), EDITS, kept=kept):
             return False
-        await self._edit(channel, ts, text, blocks, {})
+        await self._edit(channel, ts, text, blocks)
         return True
 
-    async def _edit(
-        self, channel: str, ts: str, text: str, blocks: Sequence[Block], more: dict[str, Any]
-    ) -> None:
+    async def _edit(self, channel: str, ts: str, text: str, blocks: Sequence[Block]) -> None:
         await self._call(
             "chat.update",
-            lambda: self._client.chat_update(channel=channel, ts=ts, text=text, blocks=list(blocks), **more),
+            lambda: self._client.chat_update(channel=channel, ts=ts, text=text, blocks=list(blocks)),
         )
 
     async def remove(self, channel: str, ts: str) -> None:
