@@ -121,7 +121,7 @@ async def test_settings_and_help(house: SlackHouse) -> None:
     assert "Nothing is set" in await answer(house, "settings")
     ann = Requester("slack", slack.ann.team, slack.ann.id)
     await house.studio.set_rules(ann, Rules(max_steps=20), admin=True)
-    assert "max steps: 20" in await answer(house, "settings")
+    assert "20 of 150 steps" in await answer(house, "settings")
     assert "/imagine a red fox in snow" in await answer(house, "help")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.slack import flow, names, pages, removal
+from adapters.slack import flow, names, pages, removal, settings
 from adapters.slack.commands import GROUP
 from adapters.slack.flow import Act
 from adapters.slack.render import notice
@@ -135,6 +135,10 @@ async def _form(slack: Slack, press: Press) -> None:
     await slack.forms.open_imagine(press.visit)
 
 
+async def _settings(slack: Slack, press: Press) -> None:
+    await settings.open_form(slack, press.visit)
+
+
 async def _reveal(slack: Slack, press: Press) -> None:
     await slack.forms.reveal(press.visit, press.group, press.index)
 
@@ -151,5 +155,6 @@ DOING: Final[dict[str, Callable[[Any, Press], Awaitable[None]]]] = {
     names.EDIT: _edit,
     names.FORM: _form,
     names.REVEAL: _reveal,
+    names.SETTINGS: _settings,
     names.DELETE: _delete,
 }

@@ -11,7 +11,7 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.async_authorize import AsyncAuthorize
 from slack_sdk.web.async_client import AsyncWebClient
 
-from adapters.slack import actions, commands, mentions, names
+from adapters.slack import actions, commands, mentions, names, settings
 
 if TYPE_CHECKING:
     from adapters.slack.adapter import Slack
@@ -89,10 +89,18 @@ def _listen(slack: Slack, app: AsyncApp) -> None:
     async def on_form(ack: Any, body: dict[str, Any], context: Any) -> None:
         await slack.forms.submitted(ack, body, context)
 
+    async def on_settings(ack: Any, body: dict[str, Any], context: Any) -> None:
+        await settings.used(slack, ack, body, context)
+
+    async def on_settings_form(ack: Any, body: dict[str, Any], context: Any) -> None:
+        await settings.submitted(slack, ack, body, context)
+
     app.command(names.COMMAND)(on_command)
     app.event("app_mention")(on_mention)
     app.event("message")(on_message)
     app.event("app_uninstalled")(on_removed)
     app.event("tokens_revoked")(on_removed)
     app.view(names.IMAGINE_FORM)(on_form)
+    app.view(names.SETTINGS_FORM)(on_settings_form)
+    app.action(re.compile("settings_.*"))(on_settings)
     app.action(re.compile(".*"))(on_button)

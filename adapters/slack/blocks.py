@@ -87,6 +87,16 @@ def literal(text: str) -> Block:
     return {"type": "section", "text": plain(text)}
 
 
+def header(text: str) -> Block:
+    """A heading."""
+    return {"type": "header", "text": plain(text[:150])}
+
+
+def preformatted(text: str) -> Block:
+    """Text to be copied; nothing in it is parsed."""
+    return {"type": "rich_text", "elements": [{"type": "rich_text_preformatted", "elements": [words(text)]}]}
+
+
 def context(*texts: str) -> list[Block]:
     """Small grey lines in which nothing is parsed; no block where there is nothing to say."""
     elements = [plain(text) for text in texts if text]

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.slack import flow, pages, render
+from adapters.slack import flow, pages, render, settings
 from adapters.slack.names import COMMAND
 from adapters.slack.render import Rendered
 from adapters.slack.visit import of_command
@@ -46,7 +47,10 @@ async def command(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
         if not text:
             slack.later(slack.forms.open_imagine(visit))
             await ack()
-        elif (asked := subcommand(text)) is not None:
+        elif (asked := subcommand(text)) == ("settings", ""):
+            slack.later(flow.guarded(slack, visit, partial(settings.asked, slack, visit)))
+            await ack()
+        elif asked is not None:
             await say(ack, await pages.page(slack, visit, *asked))
         else:
             await flow.ask(slack, visit, f"command:{visit.trigger}", slack.studio.submit, text=text)

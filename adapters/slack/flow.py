@@ -139,9 +139,11 @@ async def refused(slack: Slack, visit: Visit, error: FairbrushError, text: str =
     await whisper(slack, visit, render.refusal(explain(error), text))
 
 
-async def guarded(slack: Slack, visit: Visit, work: Callable[[], Awaitable[None]], text: str = "") -> None:
-    """Do something for somebody, and say so where it is refused."""
+async def guarded(slack: Slack, visit: Visit, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something that makes nothing, and say so where it is refused."""
     try:
         await work()
     except FairbrushError as error:
-        slack.later(refused(slack, visit, error, text))
+        if error.detail:
+            log.info("refused: %s %s", error.message, error.detail)
+        slack.later(whisper(slack, visit, render.notice(f"⚠️ {explain(error)}")))

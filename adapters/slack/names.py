@@ -29,15 +29,23 @@ DELETE: Final = "delete"
 EDIT: Final = "edit"
 FORM: Final = "form"
 MORE: Final = "more"
+OPEN: Final = "open"
+REFRESH: Final = "refresh"
 REMIX: Final = "remix"
 RETRY: Final = "retry"
 REVEAL: Final = "reveal"
+SETTINGS: Final = "settings"
+SETTINGS_CHANNEL: Final = "settings_channel"
+SETTINGS_RESET: Final = "settings_reset"
 TO_DM: Final = "to_dm"
 UPSCALE: Final = "upscale"
 VARY: Final = "vary"
 WHY: Final = "why"
 
-IMAGINE_FORM: Final = "imagine"  # the modal's callback_id
+# Modals, by callback_id.
+IMAGINE_FORM: Final = "imagine"
+RECIPE_VIEW: Final = "recipe"
+SETTINGS_FORM: Final = "settings"
 
 EVENTS: Final = ("app_mention", "message.im", "app_uninstalled", "tokens_revoked")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from adapters.slack import names
+from adapters.slack import names, settings
 from adapters.slack.blocks import Block, button, context, image, literal, section, spoken, words
 from adapters.slack.names import COMMAND, NOUNS
 from adapters.slack.render import Rendered, notice
@@ -13,7 +13,6 @@ from adapters.slack.visit import Visit
 from bot.core import messages
 from bot.core.errors import NotFound
 from bot.core.grammar import format_options
-from bot.core.guilds import Rules
 from bot.core.ports import JobStatus, StoredGroup
 from bot.core.request import ImageResult, State
 
@@ -44,7 +43,7 @@ async def page(slack: Slack, visit: Visit, name: str, group: str) -> Rendered:
         case "recipe":
             return await recipe(slack, visit, group)
         case "settings":
-            return await settings(slack, visit)
+            return await settings.page(slack, visit)
     return help_page()
 
 
@@ -149,18 +148,6 @@ def _prompt(group: StoredGroup) -> str:
 
 
 # --- about the program ------------------------------------------------------------------------------------
-
-
-async def settings(slack: Slack, visit: Visit) -> Rendered:
-    """What this workspace says for itself."""
-    rules = await slack.studio.own_rules(visit.requester.tenant)
-    said = _said(rules) or ["Nothing is set: the model's own size and steps, pictures in threads."]
-    return notice("This workspace's settings", *said)
-
-
-def _said(rules: Rules) -> list[str]:
-    """One line for each setting."""
-    return [f"{name.replace('_', ' ')}: {value}" for name, value in rules.said().items()]
 
 
 def help_page() -> Rendered:
