@@ -49,7 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0, 1 failed, 2 bad options, 78 configuration, 130 interrupted."""
     from bot.core.errors import ConfigurationError, FairbrushError, Refusal
 
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, more = parser.parse_known_args(argv)
+    if hasattr(args, "arguments"):  # a platform's command reads its own
+        args.arguments += more
+    elif more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     try:
         return int(args.command(args))
     except Refusal as error:

@@ -17,6 +17,7 @@ from adapters.discord import create, invite
 from adapters.discord.permissions import WHY, needed
 from adapters.discord.starts import DAY, Starts
 from bot.app import build
+from bot.cli import main
 from bot.core.errors import ConfigurationError, Unavailable
 from bot.core.settings import Secret, Settings
 from bot.core.studio import Shelf
@@ -288,6 +289,19 @@ async def test_the_invite_asks_for_exactly_what_is_used(
         told = json.loads(capsys.readouterr().out)
         assert told["server"] == first
         assert rest
+
+
+async def test_the_command_line_hands_the_invites_own_options_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with Discord() as discord:
+        monkeypatch.setenv("DISCORD_TOKEN", discord.token)
+        monkeypatch.setenv("FAIRBRUSH_DISCORD_API_URL", discord.api_url)
+        assert await asyncio.to_thread(main, ["invite", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["application"] == str(discord.world.me.id)
+        monkeypatch.setenv("DISCORD_TOKEN", "wrong")
+        assert await asyncio.to_thread(main, ["invite"]) == 78
 
 
 async def test_an_invite_needs_a_token_that_works(tmp_path: Path) -> None:
