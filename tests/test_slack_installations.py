@@ -164,6 +164,17 @@ async def test_a_workspace_without_it_is_told_so(house: SlackHouse) -> None:
     assert house.backend.submitted == []
 
 
+async def test_a_workspace_of_an_organisation_is_found_without_its_organisations_name() -> None:
+    known = Installations(Secret(""))
+    known.open(FakeShelf(), Secret("a" * 32))
+    await known.save(Installation("T1", "E1", Secret("xoxb-1"), "U1", "B1"))
+    for enterprise in ("E1", ""):
+        found = await known.find("T1", enterprise)
+        assert found is not None
+        assert found.token.reveal() == "xoxb-1"
+    assert await known.find("T2", "E1") is None
+
+
 async def test_another_secret_key_reads_no_token() -> None:
     shelf = FakeShelf()
     first, second = Installations(Secret("")), Installations(Secret(""))

@@ -55,6 +55,7 @@ class Slack:
         self.app = build_app(self)
         self.doors = Doors(self)
         self._studio: Studio | None = None
+        self._met = False
         self._receipts: OrderedDict[str, Receipt] = OrderedDict()
         self.admins = Recent(ADMINS_KNOWN, people.REMEMBERED)
         self._seen = Recent(REMEMBERED, RESENT)
@@ -71,8 +72,8 @@ class Slack:
 
     @property
     def ready(self) -> bool:
-        """Whether requests can be taken in."""
-        return self._studio is not None
+        """Whether requests can be taken in: the core is there, and whose the own token is, is known."""
+        return self._studio is not None and self._met
 
     # --- the port ---
 
@@ -88,6 +89,7 @@ class Slack:
         self._lost.clear()
         if self.settings.secret("SLACK_BOT_TOKEN"):
             await self._meet()
+        self._met = True
         app_token = self.settings.secret("SLACK_APP_TOKEN")
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._lost.wait())]
         if app_token:

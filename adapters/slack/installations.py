@@ -69,6 +69,7 @@ class Installations:
         self._shelf: Kept | None = None
         self._box: Fernet | None = None
         self._known: dict[str, Installation | None] = {}
+        self._organisations: dict[str, str] = {}
 
     def open(self, shelf: Kept, secret_key: Secret) -> None:
         """From here on installations can be found and saved."""
@@ -94,14 +95,26 @@ class Installations:
 
     async def find(self, team: str, enterprise: str = "") -> Installation | None:
         """The installation that serves a workspace: its own, its organisation's, the operator's; or None."""
-        for key in (key_of(enterprise, team), key_of("", team), key_of(enterprise, "")):
+        for key in dict.fromkeys((key_of(enterprise, team), key_of("", team), key_of(enterprise, ""))):
             if key != key_of("", "") and (found := await self._kept(key)) is not None:
                 return found
+        if not enterprise and (found := await self._of_organisation(team)) is not None:
+            return found
         own = self._own
         if own is None:
             return None
         serves = own.team == team or (own.enterprise and not own.team and own.enterprise == enterprise)
         return own if serves else None
+
+    async def _of_organisation(self, team: str) -> Installation | None:
+        """A workspace's own installation, where what came did not name its organisation."""
+        if self._shelf is None or not team:
+            return None
+        if team not in self._organisations:
+            kept = await self._shelf.get(f"organisation:{team}")
+            self._organisations[team] = str(kept or "")
+        enterprise = self._organisations[team]
+        return await self._kept(key_of(enterprise, team)) if enterprise else None
 
     async def token(self, team: str, enterprise: str = "") -> Secret:
         """The token for a workspace, empty where there is none. Raises Unavailable before open()."""
@@ -156,6 +169,9 @@ class Installations:
                 "scopes": installation.scopes,
             },
         )
+        if installation.team and installation.enterprise:
+            await self._kept_on().put(f"organisation:{installation.team}", installation.enterprise)
+            self._organisations[installation.team] = installation.enterprise
         self._known[installation.key] = installation
 
     @property
