@@ -133,24 +133,25 @@ async def test_an_unfinished_request_is_shown_as_it_stands(house: DiscordHouse) 
     assert "Cancel" in labels(first(call))
 
 
-async def test_history_is_paged(house: DiscordHouse) -> None:
-    for number in range(23):
+async def test_history_is_paged(house: DiscordHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.discord.looking.PAGE", 2)
+    for number in range(5):
         await house.imagine(f"picture {number}")
         await house.idle()
     page = first(await house.discord.command(house.general, house.ann, "history"))
     assert page.private_to == house.ann.id
     assert labels(page) == ["Older"]
-    assert "**picture 22**" in text(page)
-    assert "**picture 12**" not in text(page)
+    assert "**picture 4**" in text(page)
+    assert "**picture 2**" not in text(page)
     await house.discord.press(page, "Older", house.ann)
     await house.discord.press(page, "Older", house.ann)
     assert labels(page) == ["Newer"]
-    assert "**picture 2**" in text(page)
-    assert "**picture 3**" not in text(page)
+    assert "**picture 0**" in text(page)
+    assert "**picture 1**" not in text(page)
     await house.discord.press(page, "Newer", house.ann)
     assert labels(page) == ["Newer", "Older"]
-    assert "**picture 12**" in text(page)
-    shown = await house.discord.choose(page, "Show…", house.ann, "picture 12")
+    assert "**picture 2**" in text(page)
+    shown = await house.discord.choose(page, "Show…", house.ann, "picture 2")
     assert private(shown)
     assert len(pictures(first(shown))) == 1
 
