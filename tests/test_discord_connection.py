@@ -317,7 +317,7 @@ async def test_an_invite_needs_a_token_that_works(tmp_path: Path) -> None:
 
 
 async def test_no_secret_is_in_a_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         async with discord_house(tmp_path) as house:
             call = await house.imagine()
             await house.idle()

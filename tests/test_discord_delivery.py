@@ -14,7 +14,7 @@ from PIL import Image
 from bot.core.guilds import Rules, ThreadMode
 from bot.core.pictures import read_recipe
 from bot.core.ports import ImageReady
-from bot.core.request import ImageRequest, Requester
+from bot.core.request import ImageRequest, Requester, State
 from tests.fakes.backend import FakeBackend, FakeJob
 from tests.fakes.clock import HandClock
 from tests.fakes.discord import Discord, Interaction, Message, labels, pictures, text
@@ -122,12 +122,12 @@ async def test_a_file_that_discord_finds_too_large_is_made_smaller(tmp_path: Pat
         status = await house.status(call)
         await hold.reached.wait()
         await house.until(lambda: labels(status))
-        house.discord.on(EDIT).refuse(40005, times=6)
+        house.discord.on(EDIT).refuse(40005, times=4)
         hold.release()
         await house.idle()
         (picture,) = pictures(status)
         assert picture.filename.endswith(".webp")
-        assert len(picture.data) <= 10 * MIB / 2**4
+        assert len(picture.data) <= 1.6 * MIB
 
 
 # --- long waits -------------------------------------------------------------------------------------------
@@ -211,6 +211,36 @@ async def test_a_token_that_dies_first_leaves_a_button_that_shows_the_result(
         assert "/show shows the result" in caplog.text
         press = await house.discord.press(house.receipt(call), "Show", bob)
         await house.until(lambda: press.original and pictures(press.original))
+
+
+async def test_a_token_that_discord_forgot_does_not_cancel_what_is_being_made(house: DiscordHouse) -> None:
+    bob = house.discord.world.add_user("bob")
+    bob.installed = True
+    between = house.discord.world.foreign_dm(bob, house.ann)
+    done = house.backend.hold("picture")
+    call = await house.discord.imagine(between, bob, "a red fox")
+    await done.reached.wait()
+    house.discord.on(BY_TOKEN).refuse(10015, times=None)
+    done.release()
+    await house.idle()
+    found = await house.store.history(Requester("discord", "dm", str(bob.id)))
+    assert [job.state for group in found for job in group.jobs] == [State.DONE]
+    press = await house.discord.press(house.receipt(call), "Show", bob)
+    await house.until(lambda: press.original and pictures(press.original))
+
+
+async def test_a_request_in_a_thread_that_was_archived_meanwhile_opens_it(house: DiscordHouse) -> None:
+    first = await house.imagine("a first one")
+    await house.idle()
+    thread = house.discord.thread(house.receipt(first))
+    assert thread is not None
+    hold = house.backend.hold("start")
+    call = await house.discord.imagine(thread, house.ann, "a second one")
+    await hold.reached.wait()
+    house.discord.archive(thread)
+    hold.release()
+    await house.idle()
+    assert len(pictures(house.receipt(call))) == 1
 
 
 async def test_a_press_of_show_lets_an_unfinished_request_go_on_there(tmp_path: Path) -> None:

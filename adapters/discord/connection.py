@@ -72,13 +72,14 @@ class Connection:
 
     async def run(self) -> None:
         """Connect and stay connected until cancelled. Raises ConfigurationError, or AuthFailed later."""
+        keep_tokens_out_of_the_log()
         token = checked_token(self._adapter.settings.secret("DISCORD_TOKEN").reveal())
         await self.starts.read(self._adapter.studio.shelf("discord"))
         while not self._closed:
             began = self._clock.monotonic()
             try:
                 await self._session(token)
-            except FairbrushError as error:
+            except (ConfigurationError, AuthFailed) as error:
                 self._over = error
                 self._changed.set()
                 raise
@@ -155,9 +156,9 @@ class Connection:
             try:
                 await client.sync()
                 return
-            except discord.Forbidden as error:
-                raise ConfigurationError(WRONG_SCOPE) from error
             except discord.HTTPException as error:
+                if error.status == 403 and error.code and not self._worked:
+                    raise ConfigurationError(WRONG_SCOPE) from error
                 if 400 <= error.status < 500 and error.status not in (401, 429):
                     log.error("Discord does not take the commands: %s", error)
                     return
@@ -200,6 +201,12 @@ def redirect(adapter: Discord) -> None:
         Route.BASE = urls["discord"].rstrip("/")
     if "discord-gateway" in urls:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(urls["discord-gateway"])
+
+
+def keep_tokens_out_of_the_log() -> None:
+    """For debugging the library logs whole addresses and payloads, and tokens of interactions with them."""
+    for name in ("discord.http", "discord.webhook", "discord.gateway"):
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger(name).getEffectiveLevel()))
 
 
 def checked_token(token: str) -> str:

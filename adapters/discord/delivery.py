@@ -100,15 +100,16 @@ class Result:
     async def _show_pictures(self) -> None:
         """With a smaller limit wherever Discord finds them too large all the same."""
         while True:
+            packed = await files.pack(self._result, self._limit)
             try:
-                await self._send(await files.pack(self._result, self._limit))
+                await self._send(packed)
                 break
             except TooLarge as error:
                 if self._limit <= SMALLEST:
                     await self._send(_bare(self._result))
                     break
                 log.info("group %s: %s; smaller", self._result.group_id, error.message)
-                self._limit //= 2
+                self._limit = max(SMALLEST, min(self._limit, packed.largest) // 2)
                 self._shown.clear()
         if self._in_channel and not self._beside and not self._place.in_place:
             link = self._place.link(self._place.receipt)

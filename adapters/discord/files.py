@@ -55,6 +55,11 @@ class Packed:
     parcels: tuple[Parcel, ...]
     left: tuple[Picture, ...] = ()
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest file."""
+        return max((len(upload.data) for parcel in self.parcels for upload in parcel.uploads), default=0)
+
 
 async def pack(result: ImageResult, limit: int) -> Packed:
     """A result's pictures over messages. limit: bytes of one file. Raises NotFound where a file is gone."""

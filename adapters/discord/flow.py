@@ -10,7 +10,7 @@ import asyncio
 import io
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import discord
@@ -116,9 +116,15 @@ def place_of(interaction: Interaction, mode: ThreadMode | None, *, now: float, p
         and mode is not ThreadMode.CHANNEL
         and kind in _THREADED
         and permissions.may_thread(has),
-        file_limit=interaction.filesize_limit,
+        file_limit=_file_limit(interaction),
         prompt=prompt,
     )
+
+
+def _file_limit(interaction: Interaction) -> int:
+    """Bytes of a file that both the answer and a message of the bot itself may have."""
+    guild = interaction.guild if in_guild(interaction) else None
+    return min(interaction.filesize_limit, guild.filesize_limit) if guild else interaction.filesize_limit
 
 
 # --- the answer -------------------------------------------------------------------------------------------
@@ -146,13 +152,18 @@ class Answer:
     def close(self) -> None:
         """No answer will be needed any more."""
         self.given = True
-        if not self._lock.locked():
+        if not self._lock.locked():  # else it is being given, or deferred, just now
             self._timer.cancel()
+
+    def _begin(self) -> None:
+        """Called with the lock: so nothing is being deferred."""
+        self.given = True
+        self._timer.cancel()
 
     async def accept(self, view: ui.LayoutView) -> str:
         """The public answer; the message's id, "" where Discord took it and did not say."""
         async with self._lock:
-            self.close()
+            self._begin()
             response = self.interaction.response
             if response.is_done():
                 message = await self.interaction.edit_original_response(view=view)
@@ -168,7 +179,7 @@ class Answer:
     async def refuse(self, view: ui.LayoutView, file: discord.File | None = None) -> None:
         """A private answer, also where the response was deferred in public."""
         async with self._lock:
-            self.close()
+            self._begin()
             if self.interaction.response.is_done():
                 await self.interaction.delete_original_response()
             await _send(self.interaction, view, file)
@@ -310,17 +321,3 @@ def _next_free(adapter: Discord, error: FairbrushError) -> str:
     if isinstance(error, QueueFull) and error.retry_after:
         return f"Next free {at(adapter.clock.now() + error.retry_after)}."
     return ""
-
-
-__all__ = [
-    "Act",
-    "Answer",
-    "Callable",
-    "age_restricted",
-    "ask",
-    "channel_of",
-    "is_admin",
-    "is_moderator",
-    "requester_of",
-    "tell",
-]

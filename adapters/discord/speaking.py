@@ -10,9 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from adapters.discord.address import Place
-from adapters.discord.errors import Archived, TokenDead, TooLarge
-from adapters.discord.wire import ORIGINAL, Body, Wire
-from bot.core.errors import Gone, Refused
+from adapters.discord.errors import DEAD_TOKEN, UNKNOWN_WEBHOOK, Archived, TokenDead, TooLarge, code_of
+from adapters.discord.wire import Body, Wire
+from bot.core.errors import Fault, Gone, Refused
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +42,12 @@ class Speaker:
             try:
                 await self._wire.edit_by_token(place.application, place.token, message, body)
                 return
-            except Gone as error:  # also where the message is the bot's own, not an answer
-                self._note(place, error)
-                if not self._reachable(place, message):
-                    raise
             except TooLarge:
                 raise
-            except Refused:
-                if not self._reachable(place, message):
+            except (Gone, Refused) as error:  # Gone also where the message is the bot's own, not an answer
+                if not self._goes_on(place, error):
                     raise
-        if not self._reachable(place, message):
+        if not place.reachable:
             raise TokenDead("The answer cannot be changed any more.", detail="its token has expired")
         await self._opened(place.channel, lambda: self._wire.edit(place.channel, message, body))
 
@@ -63,8 +59,7 @@ class Speaker:
             try:
                 return await self._wire.create_by_token(place.application, place.token, body)
             except (Gone, Refused) as error:
-                self._note(place, error)
-                if not place.reachable:
+                if not self._goes_on(place, error):
                     raise
         if not place.reachable:
             raise TokenDead("Nothing more can be said here.", detail="the answer's token has expired")
@@ -76,17 +71,19 @@ class Speaker:
             try:
                 await self._wire.delete_by_token(place.application, place.token, message)
                 return
-            except (Gone, Refused):
-                if not place.reachable:
+            except (Gone, Refused) as error:
+                if not self._goes_on(place, error):
                     raise
+        if not place.reachable:
+            raise TokenDead("Nothing can be deleted here any more.", detail="the answer's token has expired")
         await self._wire.delete(place.thread or place.channel, message)
 
-    def _note(self, place: Place, error: Exception) -> None:
-        if isinstance(error, TokenDead):
+    def _goes_on(self, place: Place, error: Fault) -> bool:
+        """Whether the bot's own token is to be tried, or found wanting, next."""
+        expired = code_of(error) in (DEAD_TOKEN, UNKNOWN_WEBHOOK)
+        if expired:
             self._dead = {place.token}
-
-    def _reachable(self, place: Place, message: str) -> bool:
-        return place.reachable and message != ORIGINAL
+        return expired or place.reachable
 
     async def _opened(self, thread: str, once: Callable[[], Awaitable[None]]) -> None:
         """Once more, where the thread had to be opened first."""
