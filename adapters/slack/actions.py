@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.slack import flow, names, pages, removal, settings
+from adapters.slack import flow, names, pages, removal, settings, shortcuts
 from adapters.slack.commands import GROUP
 from adapters.slack.flow import Act
+from adapters.slack.forms import place_of_view
 from adapters.slack.render import notice
 from adapters.slack.visit import Visit, of_interaction
 from bot.core.errors import FairbrushError, NotFound
@@ -60,6 +61,8 @@ async def pressed(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
     after it."""
     action = body["actions"][0]
     visit = of_interaction(body, context)
+    if visit.inside:
+        visit = place_of_view(visit, body["view"])
     name = str(action.get("action_id") or "").partition(":")[0]
     message = body.get("message") or body.get("container") or {}
     press = Press(
@@ -68,9 +71,9 @@ async def pressed(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
     try:
         if (act := _making(slack, press)) is not None:
             key = f"action:{visit.trigger}"
-            await flow.ask(slack, visit, key, act, private=name == names.TO_DM)
+            await flow.ask(slack, visit, key, act, private=name == names.TO_DM, again=press.group)
         elif name == names.MORE:
-            slack.later(slack.forms.more(visit, body))
+            slack.later(flow.guarded(slack, visit, partial(slack.forms.more, visit, body)))
         elif (doing := DOING.get(name)) is not None:
             slack.later(flow.guarded(slack, visit, partial(doing, slack, press)))
     except FairbrushError as error:
@@ -127,6 +130,10 @@ async def _remix(slack: Slack, press: Press) -> None:
     await slack.forms.open_remix(press.visit, press.group)
 
 
+async def _remix_file(slack: Slack, press: Press) -> None:
+    await shortcuts.remix_file(slack, press.visit, press.value)
+
+
 async def _edit(slack: Slack, press: Press) -> None:
     await slack.forms.open_imagine(press.visit, text=press.value)
 
@@ -152,6 +159,7 @@ DOING: Final[dict[str, Callable[[Any, Press], Awaitable[None]]]] = {
     names.CANCEL: _cancel,
     names.WHY: _why,
     names.REMIX: _remix,
+    names.REMIX_FILE: _remix_file,
     names.EDIT: _edit,
     names.FORM: _form,
     names.REVEAL: _reveal,

@@ -19,6 +19,7 @@ from adapters.slack.forms import Forms
 from adapters.slack.http import Doors
 from adapters.slack.hurry import Hurry
 from adapters.slack.installations import Installation, Installations
+from adapters.slack.pictures import Pictures
 from adapters.slack.problems import Removed
 from adapters.slack.recent import Recent
 from adapters.slack.sockets import Sockets
@@ -51,6 +52,7 @@ class Slack:
         self.installations = Installations(settings.secret("SLACK_BOT_TOKEN"))
         self.clients = Clients(settings.platform_urls.get("slack", ""), self.installations, self._own_removed)
         self.forms = Forms(self)
+        self.pictures = Pictures(self)
         self.hurry = Hurry()
         self.app = build_app(self)
         self.doors = Doors(self)
@@ -111,6 +113,7 @@ class Slack:
     async def aclose(self) -> None:
         """Hang up; idempotent."""
         await self._tasks.aclose(patience=PATIENCE)
+        await self.pictures.aclose()
         await self.clients.aclose()
 
     # --- the operator's own token ---

@@ -11,7 +11,7 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.async_authorize import AsyncAuthorize
 from slack_sdk.web.async_client import AsyncWebClient
 
-from adapters.slack import actions, commands, mentions, names, settings
+from adapters.slack import actions, commands, mentions, names, settings, shortcuts
 
 if TYPE_CHECKING:
     from adapters.slack.adapter import Slack
@@ -95,11 +95,16 @@ def _listen(slack: Slack, app: AsyncApp) -> None:
     async def on_settings_form(ack: Any, body: dict[str, Any], context: Any) -> None:
         await settings.submitted(slack, ack, body, context)
 
+    async def on_shortcut(ack: Any, body: dict[str, Any], context: Any) -> None:
+        await shortcuts.chosen(slack, ack, body, context)
+
     app.command(names.COMMAND)(on_command)
     app.event("app_mention")(on_mention)
     app.event("message")(on_message)
     app.event("app_uninstalled")(on_removed)
     app.event("tokens_revoked")(on_removed)
+    for shortcut in names.SHORTCUTS:
+        app.shortcut(shortcut.callback_id)(on_shortcut)
     app.view(names.IMAGINE_FORM)(on_form)
     app.view(names.SETTINGS_FORM)(on_settings_form)
     app.action(re.compile("settings_.*"))(on_settings)

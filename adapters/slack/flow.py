@@ -7,33 +7,26 @@ happens afterwards.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
 
 from adapters.slack import render
 from adapters.slack.conversation import Receipt
+from adapters.slack.pictures import Attached
 from adapters.slack.problems import Closed
 from adapters.slack.render import Rendered
 from adapters.slack.visit import Visit
-from bot.core.errors import FairbrushError, Fault, Forbidden, InvalidRequest
+from bot.core.errors import FairbrushError, Fault, Forbidden
+from bot.core.grammar import parse
 from bot.core.guilds import ThreadMode
 from bot.core.intake import Acknowledge, Submission, Ticket
+from bot.core.messages import one_line
 from bot.core.options import Options
 
 if TYPE_CHECKING:
     from adapters.slack.adapter import Slack
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """A file that came along. url: needs our token; empty where Slack has to be asked for it."""
-
-    file_id: str
-    name: str
-    url: str = ""
 
 
 class Act(Protocol):
@@ -52,14 +45,17 @@ async def ask(
     options: Options | None = None,
     picture: Attached | None = None,
     private: bool = False,
+    again: str = "",
 ) -> Ticket:
     """Have a request accepted. key: of the event, unique; picture: to start from; private: answered by direct
-    message. Raises a Refusal or a Fault, and then nothing is queued."""
+    message; again: the request that is made again. Raises a Refusal or a Fault, and then nothing is queued.
+    """
     requester = visit.requester
     address = visit.address(key, private=private)
+    address["prompt"] = await _prompt(slack, visit, text, options, again)
     if not private and await _also_to_channel(slack, visit):
         address["both"] = True
-    data = await _fetched(slack, visit, picture) if picture else None
+    data = await slack.pictures.fetch(visit, picture) if picture else None
 
     async def remember(ticket: Ticket) -> None:
         spoiler = any(request.spoiler for request in ticket.requests)
@@ -78,25 +74,18 @@ async def ask(
     return await act(submission, acknowledge=remember)
 
 
+async def _prompt(slack: Slack, visit: Visit, text: str, options: Options | None, again: str) -> str:
+    """What the receipt says, as far as it is known before the request is accepted: after a crash between the
+    two it is all that is known. Raises InvalidRequest or NotFound, as the request itself would."""
+    said = parse(text, limits=slack.studio.limits).prompt if text else ""
+    if not said and again:
+        said = str((await slack.studio.seen(again, visit.requester)).jobs[0].request.get("prompt", ""))
+    return one_line(said or (options.prompt if options else ""))
+
+
 async def _also_to_channel(slack: Slack, visit: Visit) -> bool:
     rules = await slack.studio.rules(visit.requester.tenant, visit.channel)
     return rules.thread_mode is ThreadMode.BOTH
-
-
-async def _fetched(slack: Slack, visit: Visit, picture: Attached) -> bytes:
-    """A picture's bytes. Only Slack's own addresses are asked, for the token goes with the question."""
-    workspace = await slack.clients.workspace(visit.team, visit.enterprise)
-    url = picture.url or url_of(await workspace.file(picture.file_id))
-    if not slack.clients.is_slacks(url):
-        raise InvalidRequest(
-            "That picture is not kept by Slack. Upload the file itself.", field="image", detail="foreign host"
-        )
-    return await workspace.download(url, most=slack.studio.limits.max_image_bytes)
-
-
-def url_of(file: Mapping[str, Any]) -> str:
-    """Where a file's bytes are."""
-    return str(file.get("url_private_download") or file.get("url_private") or "")
 
 
 def prompt_of(ticket: Ticket) -> str:

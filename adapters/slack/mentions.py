@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapters.slack import flow, pages, render
 from adapters.slack.commands import subcommand
-from adapters.slack.flow import Attached
+from adapters.slack.pictures import pictures_on
 from adapters.slack.visit import Visit, of_event
 from adapters.slack.wording import typed
 from bot.core.errors import FairbrushError
@@ -46,7 +46,8 @@ async def _written(slack: Slack, body: dict[str, Any], visit: Visit) -> None:
             slack.later(_paged(slack, visit, *asked))
         return
     try:
-        await flow.ask(slack, visit, key, slack.studio.submit, text=text, picture=_picture(event))
+        picture = next(iter(pictures_on(event)), None)
+        await flow.ask(slack, visit, key, slack.studio.submit, text=text, picture=picture)
     except FairbrushError as error:
         if slack.is_first(key):
             slack.later(flow.refused(slack, visit, error, text))
@@ -58,14 +59,3 @@ async def _paged(slack: Slack, visit: Visit, name: str, group: str) -> None:
     except FairbrushError as error:
         answer = render.refusal(flow.explain(error), "")
     await flow.whisper(slack, visit, answer)
-
-
-def _picture(event: dict[str, Any]) -> Attached | None:
-    """The first picture that was sent along."""
-    for file in event.get("files") or ():
-        # Of what is shared from another organisation an event says no more than the id.
-        if file.get("file_access") == "check_file_info" or str(file.get("mimetype") or "").startswith(
-            "image/"
-        ):
-            return Attached(str(file.get("id") or ""), str(file.get("name") or "picture"), flow.url_of(file))
-    return None

@@ -32,6 +32,7 @@ MORE: Final = "more"
 OPEN: Final = "open"
 REFRESH: Final = "refresh"
 REMIX: Final = "remix"
+REMIX_FILE: Final = "remix_file"
 RETRY: Final = "retry"
 REVEAL: Final = "reveal"
 SETTINGS: Final = "settings"
@@ -60,6 +61,13 @@ class Shortcut:
     description: str
 
 
-SHORTCUTS: Final[tuple[Shortcut, ...]] = ()
+REMIX_SHORTCUT: Final = "remix_message"
+RECIPE_SHORTCUT: Final = "recipe_message"
+IMAGINE_SHORTCUT: Final = "imagine_anywhere"
+SHORTCUTS: Final = (
+    Shortcut("Remix", "message", REMIX_SHORTCUT, "Make a picture like this one, or from it"),
+    Shortcut("Recipe", "message", RECIPE_SHORTCUT, "What made this picture, on any platform"),
+    Shortcut("Make a picture", "global", IMAGINE_SHORTCUT, "A form, and where to show what comes of it"),
+)
 
 BOT_NAME: Final = "fairbrush"

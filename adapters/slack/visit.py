@@ -16,7 +16,7 @@ Payload: TypeAlias = Mapping[str, Any]
 class Visit:
     """One thing that somebody did. channel, thread: where, empty where there is none (an App Home); reply: a
     response_url, where there is one; trigger: opens a modal within 3 s; bot: the program's own user there;
-    kind: of channel, as far as the payload says ("im")."""
+    kind: of channel, as far as the payload says ("im"); inside: an open modal."""
 
     team: str
     enterprise: str
@@ -28,6 +28,7 @@ class Visit:
     trigger: str = ""
     bot: str = ""
     kind: str = ""
+    inside: bool = False
 
     @property
     def requester(self) -> Requester:
@@ -87,6 +88,7 @@ def of_interaction(body: Payload, context: Payload) -> Visit:
         reply=str(body.get("response_url") or ""),
         trigger=str(body.get("trigger_id") or ""),
         bot=str(context.get("bot_user_id") or ""),
+        inside=(body.get("view") or {}).get("type") == "modal",
     )
 
 

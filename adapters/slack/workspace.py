@@ -215,15 +215,18 @@ class Workspace:
         await self._gate.enter(("files.delete", self.team), DELETES)
         await self._call("files.delete", lambda: self._client.files_delete(file=file_id))
 
-    async def download(self, url: str, *, most: int) -> bytes:
-        """A file's bytes. Raises InvalidRequest where it is over `most` bytes."""
+    async def download(self, url: str, *, most: int) -> bytes | None:
+        """A file's bytes; None where Slack shows us a page instead, since the file is gone or not ours to
+        see. Raises InvalidRequest where it is over `most` bytes."""
         return await self._guarded("download", lambda: self._download(url, most))
 
-    async def _download(self, url: str, most: int) -> bytes:
+    async def _download(self, url: str, most: int) -> bytes | None:
         headers = {"Authorization": f"Bearer {self._client.token}"}
         async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-            if response.status != 200:
+            if response.status == 429 or response.status >= 500:
                 raise Unavailable("Slack did not give the picture.", detail=f"download: {response.status}")
+            if response.status != 200 or response.content_type == "text/html":
+                return None
             data = bytearray()
             async for chunk in response.content.iter_chunked(1 << 16):
                 data += chunk
