@@ -1,4 +1,4 @@
-"""Results on their way into Discord: large ones, long waits, dead tokens, deletions, trouble, restarts."""
+"""Results on their way into Discord: large ones, long waits, dead tokens, deletions, trouble."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.core.guilds import Rules, ThreadMode
 from bot.core.pictures import read_recipe
 from bot.core.ports import ImageReady
-from bot.core.request import ImageRequest, Requester, State
+from bot.core.request import ImageRequest, Requester
 from tests.fakes.backend import FakeBackend, FakeJob
 from tests.fakes.clock import HandClock
-from tests.fakes.discord import Discord, Interaction, Message, labels, pictures, text
-from tests.fakes.discord_house import DiscordHouse, discord_house
-from tests.fakes.memory_store import MemoryStore
+from tests.fakes.discord import labels, pictures, text
+from tests.fakes.discord_house import BY_TOKEN, CREATE, EDIT, DiscordHouse, discord_house
 
-EDIT = "PATCH /channels/*/messages/*"
-BY_TOKEN = "PATCH /webhooks/*/*/messages/*"
-CREATE = "POST /channels/*/messages"
 MIB = 1024**2
 
 
@@ -48,18 +43,13 @@ class Noisy(FakeBackend):
         job.say(ImageReady(index, data.getvalue(), "image/png", request.seed_of(index)))
 
 
-def _thread_messages(house: DiscordHouse, call: Interaction) -> list[Message]:
-    thread = house.discord.thread(house.receipt(call))
-    return house.discord.messages(thread) if thread is not None else []
-
-
 # --- large results ----------------------------------------------------------------------------------------
 
 
 async def test_more_pictures_than_a_message_holds_go_over_several(house: DiscordHouse) -> None:
     call = await house.imagine("a {red, green, blue} fox --count 8")
     await house.idle()
-    status, *more = _thread_messages(house, call)
+    status, *more = house.shown(call)
     assert [len(pictures(each)) for each in (status, *more)] == [10, 10, 4]
     assert "Again" in labels(more[-1])
     assert "Again" not in labels(status)
@@ -75,14 +65,14 @@ async def test_all_messages_exist_and_are_stored_before_a_file_goes_out(house: D
     order = house.discord.traffic
     assert max(order.index(each) for each in created) < min(order.index(each) for each in sent)
     (stored,) = await house.store.history(Requester("discord", str(house.guild.id), str(house.ann.id)))
-    assert stored.address["more"] == [str(each.id) for each in _thread_messages(house, call)[1:]]
+    assert stored.address["more"] == [str(each.id) for each in house.shown(call)[1:]]
 
 
 async def test_25_mb_of_pictures_arrive_within_a_limit_of_10(tmp_path: Path) -> None:
     async with discord_house(tmp_path, backends=[Noisy()]) as house:
         call = await house.imagine("a red fox --size 2048x2048 --count 2 --steps 1")
         await house.idle()
-        shown = [each for message in _thread_messages(house, call) for each in pictures(message)]
+        shown = [each for message in house.shown(call) for each in pictures(message)]
         assert len(shown) == 2
         for number, picture in enumerate(shown):
             assert len(picture.data) <= 10 * MIB
@@ -174,92 +164,6 @@ async def test_in_a_locked_thread_the_pictures_come_in_the_channel(house: Discor
     assert text(receipt).startswith(f"✅ **a red fox** · {house.ann.mention}")
 
 
-# --- where the bot itself cannot come ---------------------------------------------------------------------
-
-
-async def test_among_people_alone_everything_comes_by_the_answers_own_token(house: DiscordHouse) -> None:
-    bob = house.discord.world.add_user("bob")
-    bob.installed = True
-    carl = house.discord.world.add_user("carl")
-    between = house.discord.world.foreign_dm(bob, carl)
-    hold = house.backend.hold("start")
-    call = await house.discord.imagine(between, bob, "a red fox")
-    receipt = house.receipt(call)
-    await house.until(lambda: "Show" in labels(receipt))
-    hold.release()
-    await house.idle()
-    assert len(pictures(receipt)) == 1
-    assert {each.by for each in receipt.edits} == {"token"}
-    assert "Show" not in labels(receipt)
-
-
-async def test_a_token_that_dies_first_leaves_a_button_that_shows_the_result(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock = HandClock()
-    async with discord_house(tmp_path, clock=clock, job_timeout=9000.0) as house:
-        bob = house.discord.world.add_user("bob")
-        bob.installed = True
-        between = house.discord.world.foreign_dm(bob, house.ann)
-        hold = house.backend.hold("start")
-        call = await house.discord.imagine(between, bob, "a red fox")
-        await house.until_passing(hold.reached.is_set)
-        clock.time += 1000.0
-        with caplog.at_level(logging.WARNING):
-            hold.release()
-            await house.idle()
-        assert "/show shows the result" in caplog.text
-        press = await house.discord.press(house.receipt(call), "Show", bob)
-        await house.until(lambda: press.original and pictures(press.original))
-
-
-async def test_a_token_that_discord_forgot_does_not_cancel_what_is_being_made(house: DiscordHouse) -> None:
-    bob = house.discord.world.add_user("bob")
-    bob.installed = True
-    between = house.discord.world.foreign_dm(bob, house.ann)
-    done = house.backend.hold("picture")
-    call = await house.discord.imagine(between, bob, "a red fox")
-    await done.reached.wait()
-    house.discord.on(BY_TOKEN).refuse(10015, times=None)
-    done.release()
-    await house.idle()
-    found = await house.store.history(Requester("discord", "dm", str(bob.id)))
-    assert [job.state for group in found for job in group.jobs] == [State.DONE]
-    press = await house.discord.press(house.receipt(call), "Show", bob)
-    await house.until(lambda: press.original and pictures(press.original))
-
-
-async def test_a_request_in_a_thread_that_was_archived_meanwhile_opens_it(house: DiscordHouse) -> None:
-    first = await house.imagine("a first one")
-    await house.idle()
-    thread = house.discord.thread(house.receipt(first))
-    assert thread is not None
-    hold = house.backend.hold("start")
-    call = await house.discord.imagine(thread, house.ann, "a second one")
-    await hold.reached.wait()
-    house.discord.archive(thread)
-    hold.release()
-    await house.idle()
-    assert len(pictures(house.receipt(call))) == 1
-
-
-async def test_a_press_of_show_lets_an_unfinished_request_go_on_there(tmp_path: Path) -> None:
-    clock = HandClock()
-    async with discord_house(tmp_path, clock=clock, job_timeout=9000.0) as house:
-        bob = house.discord.world.add_user("bob")
-        bob.installed = True
-        between = house.discord.world.foreign_dm(bob, house.ann)
-        hold = house.backend.hold("start")
-        call = await house.discord.imagine(between, bob, "a red fox")
-        await house.until_passing(hold.reached.is_set)
-        clock.time += 1000.0
-        press = await house.discord.press(house.receipt(call), "Show", bob)
-        hold.release()
-        await house.idle()
-        assert press.original is not None
-        assert len(pictures(press.original)) == 1
-
-
 # --- things deleted ---------------------------------------------------------------------------------------
 
 
@@ -330,7 +234,7 @@ async def test_trouble_on_the_way_delays_and_doubles_nothing(house: DiscordHouse
     TROUBLES[trouble](house)
     call = await house.imagine("a red fox --count 2")
     await house.idle()
-    (status,) = _thread_messages(house, call)
+    (status,) = house.shown(call)
     assert len(pictures(status)) == 2
     assert len(house.discord.messages(house.general)) == 1
     assert len(house.backend.submitted) == 1
@@ -350,145 +254,3 @@ async def test_an_old_message_that_may_not_be_edited_yet_is_edited_later(tmp_pat
         house.discord.rules.old_edits = None
         await house.idle()
         assert len(pictures(await house.status(call))) == 1
-
-
-# --- the first answer -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["lost", "cut"])
-async def test_an_answer_that_discord_took_and_did_not_confirm_is_found(
-    house: DiscordHouse, how: str
-) -> None:
-    on = house.discord.on("POST /interactions/*/*/callback")
-    on.lose() if how == "lost" else on.cut()
-    call = await house.imagine()
-    await house.until(lambda: house.discord.thread(house.receipt(call)), "a thread")
-    await house.idle()
-    assert len(pictures(await house.status(call))) == 1
-    assert len(house.discord.messages(house.general)) == 1
-
-
-async def test_a_request_that_could_not_be_answered_is_dropped(house: DiscordHouse) -> None:
-    house.discord.on("POST /interactions/*/*/callback").refuse(10062, times=None)
-    call = house.discord.type(house.general, house.ann, "imagine", prompt="a red fox")
-    await house.until(lambda: house.discord.requests("GET /webhooks/*/*/messages/@original"))
-    await house.idle()
-    assert call.original is None
-    assert house.backend.submitted == []
-    assert house.discord.messages(house.general) == []
-
-
-# --- restarts ---------------------------------------------------------------------------------------------
-
-
-async def test_a_request_goes_on_where_it_was_after_a_restart(tmp_path: Path) -> None:
-    store, backend = MemoryStore(), FakeBackend()
-    hold = backend.hold("start")
-    async with Discord() as discord:
-        async with discord_house(tmp_path, discord=discord, store=store) as house:
-            house.backend.hold("start")
-            call = await house.imagine()
-            await house.status(call)
-        again = MemoryStore(store.data)
-        async with discord_house(tmp_path, discord=discord, store=again, backends=[backend]) as house:
-            status = await house.status(call)
-            await house.until(lambda: text(status).startswith("⏳ Restarted, your place was kept"))
-            assert labels(status) == ["Why?", "Cancel"]
-            hold.release()
-            await house.idle()
-            assert len(pictures(status)) == 1
-            assert len(house.discord.messages(house.general)) == 1
-
-
-HELD = {
-    "thread": ("POST /channels/*/messages/*/threads", False),
-    "thread made": ("POST /channels/*/messages/*/threads", True),
-    "status": (CREATE, False),
-    "status made": (CREATE, True),
-}
-
-
-@pytest.mark.parametrize("stage", list(HELD))
-async def test_a_stop_while_it_is_prepared_leaves_one_thread_and_one_status(
-    tmp_path: Path, stage: str
-) -> None:
-    store = MemoryStore()
-    async with Discord() as discord:
-        route, applied = HELD[stage]
-        async with discord_house(tmp_path, discord=discord, store=store) as house:
-            gate = discord.on(route).hold(times=1, applied=applied)
-            call = await house.imagine()
-            await gate.reached.wait()
-        gate.release()
-        async with discord_house(tmp_path, discord=discord, store=MemoryStore(store.data)) as house:
-            await house.idle()
-            (status,) = _thread_messages(house, call)
-            assert len(pictures(status)) == 1
-            assert len(discord.messages(house.general)) == 1
-
-
-async def test_a_stop_between_the_answer_and_its_storing_is_made_good(tmp_path: Path) -> None:
-    store = MemoryStore()
-    async with Discord() as discord:
-        async with discord_house(tmp_path, discord=discord, store=store) as house:
-            gate = discord.on("POST /interactions/*/*/callback").hold(times=1, applied=True)
-            call = house.discord.type(house.general, house.ann, "imagine", prompt="a red fox")
-            await gate.reached.wait()
-        gate.release()
-        async with discord_house(tmp_path, discord=discord, store=MemoryStore(store.data)) as house:
-            await house.idle()
-            assert len(pictures(await house.status(call))) == 1
-            assert len(discord.messages(house.general)) == 1
-
-
-@pytest.mark.parametrize("when", ["first edit", "receipt"])
-async def test_a_stop_while_it_is_delivered_shows_it_once(tmp_path: Path, when: str) -> None:
-    store = MemoryStore()
-    async with Discord() as discord:
-        async with discord_house(tmp_path, discord=discord, store=store) as house:
-            call = await house.imagine("a {red, green} fox --count 8")
-            await house.status(call)
-            delivering = discord.on(CREATE).hold(applied=True)
-            await delivering.reached.wait()
-            gate = discord.on(EDIT if when == "first edit" else BY_TOKEN).hold(applied=True)
-            delivering.release()
-            await gate.reached.wait()
-        gate.release()
-        async with discord_house(tmp_path, discord=discord, store=MemoryStore(store.data)) as house:
-            await house.until(lambda: text(house.receipt(call)).startswith("✅"))
-            shown = _thread_messages(house, call)
-            assert [len(pictures(each)) for each in shown] == [10, 6]
-            assert house.backend.submitted == []
-
-
-async def test_a_word_that_it_is_ready_is_not_said_again_after_a_stop(tmp_path: Path) -> None:
-    store, clock = MemoryStore(), HandClock()
-    async with Discord(now=clock.clock.now) as discord:
-        async with discord_house(
-            tmp_path, discord=discord, store=store, clock=clock, job_timeout=999.0
-        ) as house:
-            hold = house.backend.hold("start")
-            await house.imagine()
-            await house.until_passing(hold.reached.is_set)
-            clock.time += 90.0
-            gate = discord.on(CREATE).hold(times=1, applied=True)
-            hold.release()
-            await house.until_passing(gate.reached.is_set)
-        gate.release()
-        async with discord_house(
-            tmp_path, discord=discord, store=MemoryStore(store.data), clock=clock
-        ) as house:
-            await house.until_passing(lambda: not store.data.outbox)
-            assert len(discord.pinged(house.ann)) == 1
-
-
-# --- in the channel's own message -------------------------------------------------------------------------
-
-
-async def test_further_messages_of_a_result_in_the_channel_are_answers_too(house: DiscordHouse) -> None:
-    by = Requester("discord", str(house.guild.id), str(house.ann.id))
-    await house.studio.set_rules(by, Rules(thread_mode=ThreadMode.CHANNEL), admin=True)
-    call = await house.imagine("a {red, green} fox --count 6")
-    await house.idle()
-    assert [len(pictures(each)) for each in house.discord.messages(house.general)] == [10, 2]
-    assert [len(pictures(each)) for each in call.followups] == [2]

@@ -1,8 +1,7 @@
-"""A request in Discord, as its members see it: heard, in line, made, shown; and refused in private."""
+"""A request in Discord, as its members see it: heard, in line, made, shown."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,14 +9,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.core.guilds import Rules, ThreadMode
+from bot.core.errors import InvalidRequest
 from bot.core.ports import StoredGroup
 from bot.core.request import Requester
 from tests.fakes.backend import FakeBackend
 from tests.fakes.clock import HandClock
-from tests.fakes.discord import Interaction, Message, labels, pictures, text
+from tests.fakes.discord import Interaction, labels, pictures, text
 from tests.fakes.discord_house import DiscordHouse, discord_house
-from tests.fakes.discord_places import make_thread
 
 
 @pytest.fixture
@@ -31,17 +29,6 @@ async def house(tmp_path: Path) -> AsyncIterator[DiscordHouse]:
 async def _stored(house: DiscordHouse, call: Interaction) -> StoredGroup:
     found = await house.store.history(Requester("discord", str(house.guild.id), str(call.user.id)))
     return next(group for group in found if group.event_key == f"discord:{call.id}")
-
-
-async def _mode(house: DiscordHouse, mode: ThreadMode) -> None:
-    by = Requester("discord", str(house.guild.id), str(house.ann.id))
-    await house.studio.set_rules(by, Rules(thread_mode=mode), admin=True)
-
-
-def _everything(house: DiscordHouse) -> list[Message]:
-    return [
-        each for channel in house.discord.world.channels.values() for each in house.discord.messages(channel)
-    ]
 
 
 # --- the usual way ----------------------------------------------------------------------------------------
@@ -125,8 +112,6 @@ async def test_a_cancelled_request_says_so_in_both_places(house: DiscordHouse) -
 
 
 async def test_a_failure_says_why_with_a_reference_for_the_log(house: DiscordHouse) -> None:
-    from bot.core.errors import InvalidRequest
-
     house.backend.fail(InvalidRequest("Out of GPU memory at 2048×2048.", field="width"), times=9)
     call = await house.imagine("a red fox --size 2048x2048")
     await house.idle()
@@ -211,177 +196,6 @@ async def test_a_long_prompt_is_cut_to_one_line(house: DiscordHouse) -> None:
     thread = house.discord.thread(house.receipt(call))
     assert thread is not None
     assert len(thread.name) <= 100
-
-
-# --- refusals ---------------------------------------------------------------------------------------------
-
-
-async def test_a_refusal_is_private_and_gives_the_prompt_back(house: DiscordHouse) -> None:
-    prompt = "a red fox --stpes 20 ```and `code`` --ar 16:9"
-    call = await house.imagine(prompt)
-    (told,) = house.discord.private(house.ann)
-    assert told is call.original
-    assert text(told).startswith("Not queued: ")
-    assert "steps" in text(told)
-    assert f"```` {prompt} ````" in text(told) or f"````{prompt}````" in text(told)
-    assert labels(told) == ["Edit"]
-    assert _everything(house) == []
-    assert house.backend.submitted == []
-
-
-async def test_a_prompt_too_long_for_a_message_comes_back_as_a_file(house: DiscordHouse) -> None:
-    prompt = ("fox " * 990).strip()
-    await house.imagine(prompt)
-    (told,) = house.discord.private(house.ann)
-    (file,) = told.attachments
-    assert file.filename == "prompt.txt"
-    assert file.data.decode() == prompt
-
-
-async def test_a_full_line_is_refused_with_the_number_of_places(tmp_path: Path) -> None:
-    from bot.core.request import Limits
-
-    async with discord_house(tmp_path, limits=Limits(waiting_per_user=1)) as house:
-        hold = house.backend.hold("start")
-        await house.imagine("one")
-        await hold.reached.wait()
-        await house.imagine("two")
-        await house.imagine("three")
-        (told,) = house.discord.private(house.ann)
-        assert text(told).startswith("Not queued: 1 of your 1 places is taken.")
-
-
-async def test_forbidden_channels_and_roles_are_named(house: DiscordHouse) -> None:
-    by = Requester("discord", str(house.guild.id), str(house.ann.id))
-    elsewhere = house.discord.channel(house.guild, "art")
-    await house.studio.set_rules(by, Rules(allowed_channels=(str(elsewhere.id),)), admin=True)
-    await house.imagine()
-    (told,) = house.discord.private(house.ann)
-    assert text(told).startswith("Not queued: ")
-
-
-# --- a slow core ------------------------------------------------------------------------------------------
-
-
-async def _slowly(house: DiscordHouse, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """The core waits for the event before it looks at a request."""
-    go = asyncio.Event()
-    plain = house.studio.rules
-
-    async def rules(tenant: str, channel: str = "") -> Rules:
-        await go.wait()
-        return await plain(tenant, channel)
-
-    monkeypatch.setattr(house.studio, "rules", rules)
-    monkeypatch.setattr("adapters.discord.flow.PATIENCE", 0.02)
-    return go
-
-
-async def test_an_answer_that_takes_long_is_deferred_and_becomes_the_receipt(
-    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go = await _slowly(house, monkeypatch)
-    call = await house.imagine()
-    assert call.answer == 5
-    assert house.receipt(call).loading
-    go.set()
-    await house.until(lambda: text(house.receipt(call)).startswith("✅ **a red fox**"))
-    assert len(pictures(await house.status(call))) == 1
-
-
-async def test_a_refusal_after_a_deferred_answer_is_still_private(
-    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go = await _slowly(house, monkeypatch)
-    await house.imagine("a red fox --stpes 20")
-    go.set()
-    await house.until(lambda: house.discord.private(house.ann))
-    (told,) = house.discord.private(house.ann)
-    assert text(told).startswith("Not queued: ")
-    assert house.discord.messages(house.general) == []
-
-
-# --- where there is no thread -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("why", ["in a thread", "in a post", "no permission", "voice", "too many"])
-async def test_without_a_thread_everything_is_in_the_one_answer(house: DiscordHouse, why: str) -> None:
-    discord, world = house.discord, house.discord.world
-    where = house.general
-    if why in ("in a thread", "in a post"):
-        call = await house.imagine("a first one")
-        await house.idle()
-        thread = discord.thread(house.receipt(call))
-        assert thread is not None
-        where = thread
-    if why == "in a post":
-        forum = discord.channel(house.guild, "forum", 15)
-        where = make_thread(world, forum, world.new_id(), {"name": "a post"}, 11)
-    if why == "no permission":
-        world.allow(house.general, world.me, create_public_threads=False)
-    if why == "voice":
-        where = discord.channel(house.guild, "lounge", 2)
-    if why == "too many":
-        discord.rules.most_threads = 0
-    before = len(_everything(house))
-    hold = house.backend.hold("done")
-    call = await discord.imagine(where, house.ann, "a red fox --steps 6")
-    receipt = house.receipt(call)
-    await hold.reached.wait()
-    await house.until(lambda: "🎨" in text(receipt))
-    assert text(receipt).startswith(f"🖌️ **a red fox** · {house.ann.mention}\n-# 6 steps\n🎨 ")
-    hold.release()
-    await house.idle()
-    assert text(receipt).startswith(f"✅ **a red fox** · {house.ann.mention}\n-# seed ")
-    assert len(pictures(receipt)) == 1
-    assert len(_everything(house)) == before + 1
-    assert house.discord.private(house.ann) == []
-
-
-async def test_a_thread_that_cannot_be_written_to_is_left_alone(house: DiscordHouse) -> None:
-    house.discord.on("POST /channels/*/messages").refuse(50013)
-    call = await house.imagine()
-    await house.idle()
-    assert len(pictures(house.receipt(call))) == 1
-
-
-async def test_a_direct_message_is_answered_in_place(house: DiscordHouse) -> None:
-    direct = house.discord.world.dm(house.ann)
-    call = await house.discord.imagine(direct, house.ann, "a red fox")
-    await house.idle()
-    assert len(pictures(house.receipt(call))) == 1
-    assert len(house.discord.messages(direct)) == 1
-    found = await house.store.history(Requester("discord", "dm", str(house.ann.id)))
-    assert len(found) == 1
-
-
-# --- where the pictures go --------------------------------------------------------------------------------
-
-
-async def test_both_shows_progress_in_the_thread_and_pictures_in_the_channel(house: DiscordHouse) -> None:
-    await _mode(house, ThreadMode.BOTH)
-    done = house.backend.hold("done")
-    call = await house.imagine()
-    status = await house.status(call)
-    await done.reached.wait()
-    await house.until(lambda: "🎨" in text(status))
-    assert "🎨" not in text(house.receipt(call))
-    done.release()
-    await house.idle()
-    receipt = house.receipt(call)
-    assert len(pictures(receipt)) == 1
-    assert labels(receipt) == ["Again", "Vary", "Upscale", "Remix", "🗑️"]
-    link = f"https://discord.com/channels/{house.guild.id}/{house.general.id}/{receipt.id}"
-    assert text(status) == f"✅ **a red fox** · [pictures]({link})"
-    assert pictures(status) == []
-
-
-async def test_channel_makes_no_thread(house: DiscordHouse) -> None:
-    await _mode(house, ThreadMode.CHANNEL)
-    call = await house.imagine()
-    await house.idle()
-    assert house.discord.thread(house.receipt(call)) is None
-    assert len(pictures(house.receipt(call))) == 1
 
 
 # --- a word at the end ------------------------------------------------------------------------------------

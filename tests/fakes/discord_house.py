@@ -25,6 +25,11 @@ from tests.fakes.clock import HandClock
 from tests.fakes.discord import Channel, Discord, Guild, Interaction, Message, User
 from tests.fakes.memory_store import MemoryStore
 
+EDIT = "PATCH /channels/*/messages/*"
+BY_TOKEN = "PATCH /webhooks/*/*/messages/*"
+CREATE = "POST /channels/*/messages"
+"""The requests that show things, as Discord.on() takes them."""
+
 BRISK = Pace(0.0, 100_000)
 """Every status at once, so that no test waits for one."""
 
@@ -64,6 +69,16 @@ class DiscordHouse:
         """The first response."""
         assert call.original is not None, self.discord.told()
         return call.original
+
+    def shown(self, call: Interaction) -> list[Message]:
+        """What the thread of a request shows."""
+        thread = self.discord.thread(self.receipt(call))
+        return self.discord.messages(thread) if thread is not None else []
+
+    def everything(self) -> list[Message]:
+        """All messages that are not private."""
+        channels = list(self.discord.world.channels.values())
+        return [each for channel in channels for each in self.discord.messages(channel)]
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Wait, in real time; the program's own stands still, where it is moved by hand."""

@@ -1,0 +1,108 @@
+"""What is not queued, said in private; and answers that take long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.core.guilds import Rules
+from bot.core.request import Limits, Requester
+from tests.fakes.discord import labels, pictures, text
+from tests.fakes.discord_house import DiscordHouse, discord_house
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[DiscordHouse]:
+    """The program in one server."""
+    async with discord_house(tmp_path) as house:
+        yield house
+        assert house.discord.violations == []
+
+
+# --- refusals ---------------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_is_private_and_gives_the_prompt_back(house: DiscordHouse) -> None:
+    prompt = "a red fox --stpes 20 ```and `code`` --ar 16:9"
+    call = await house.imagine(prompt)
+    (told,) = house.discord.private(house.ann)
+    assert told is call.original
+    assert text(told).startswith("Not queued: ")
+    assert "steps" in text(told)
+    assert f"```` {prompt} ````" in text(told) or f"````{prompt}````" in text(told)
+    assert labels(told) == ["Edit"]
+    assert house.everything() == []
+    assert house.backend.submitted == []
+
+
+async def test_a_prompt_too_long_for_a_message_comes_back_as_a_file(house: DiscordHouse) -> None:
+    prompt = ("fox " * 990).strip()
+    await house.imagine(prompt)
+    (told,) = house.discord.private(house.ann)
+    (file,) = told.attachments
+    assert file.filename == "prompt.txt"
+    assert file.data.decode() == prompt
+
+
+async def test_a_full_line_is_refused_with_the_number_of_places(tmp_path: Path) -> None:
+    async with discord_house(tmp_path, limits=Limits(waiting_per_user=1)) as house:
+        hold = house.backend.hold("start")
+        await house.imagine("one")
+        await hold.reached.wait()
+        await house.imagine("two")
+        await house.imagine("three")
+        (told,) = house.discord.private(house.ann)
+        assert text(told).startswith("Not queued: 1 of your 1 places is taken.")
+
+
+async def test_forbidden_channels_and_roles_are_named(house: DiscordHouse) -> None:
+    by = Requester("discord", str(house.guild.id), str(house.ann.id))
+    elsewhere = house.discord.channel(house.guild, "art")
+    await house.studio.set_rules(by, Rules(allowed_channels=(str(elsewhere.id),)), admin=True)
+    await house.imagine()
+    (told,) = house.discord.private(house.ann)
+    assert text(told).startswith("Not queued: ")
+
+
+# --- a slow core ------------------------------------------------------------------------------------------
+
+
+async def _slowly(house: DiscordHouse, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """The core waits for the event before it looks at a request."""
+    go = asyncio.Event()
+    plain = house.studio.rules
+
+    async def rules(tenant: str, channel: str = "") -> Rules:
+        await go.wait()
+        return await plain(tenant, channel)
+
+    monkeypatch.setattr(house.studio, "rules", rules)
+    monkeypatch.setattr("adapters.discord.flow.PATIENCE", 0.02)
+    return go
+
+
+async def test_an_answer_that_takes_long_is_deferred_and_becomes_the_receipt(
+    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = await _slowly(house, monkeypatch)
+    call = await house.imagine()
+    assert call.answer == 5
+    assert house.receipt(call).loading
+    go.set()
+    await house.until(lambda: text(house.receipt(call)).startswith("✅ **a red fox**"))
+    assert len(pictures(await house.status(call))) == 1
+
+
+async def test_a_refusal_after_a_deferred_answer_is_still_private(
+    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = await _slowly(house, monkeypatch)
+    await house.imagine("a red fox --stpes 20")
+    go.set()
+    await house.until(lambda: house.discord.private(house.ann))
+    (told,) = house.discord.private(house.ann)
+    assert text(told).startswith("Not queued: ")
+    assert house.discord.messages(house.general) == []
