@@ -242,6 +242,26 @@ async def test_no_crash_loop_comes_near_the_number_that_discord_allows(life: flo
     assert most <= 620
 
 
+async def test_a_crash_loop_is_slowed_down_and_results_are_shown_all_the_same(tmp_path: Path) -> None:
+    clock, store = HandClock(), MemoryStore()
+    async with Discord(now=clock.clock.now) as discord:
+        async with discord_house(tmp_path, discord=discord, store=store, clock=clock) as house:
+            house.backend.hold("start")
+            call = await house.imagine()
+            await house.status(call)
+        again = MemoryStore(store.data)
+        await Shelf(again, "discord").put("starts", [clock.time - number for number in range(400)])
+        began, known = clock.time, len(discord.gateway.identifies)
+        async with discord_house(
+            tmp_path, discord=discord, store=again, clock=clock, connected=False
+        ) as house:
+            await house.idle()
+            assert pictures(await house.status(call))
+            assert len(discord.gateway.identifies) == known
+            await house.until_passing(lambda: len(discord.gateway.identifies) > known)
+            assert clock.time - began >= 170.0
+
+
 async def test_usual_restarts_wait_for_nothing() -> None:
     clock, starts = HandClock(), Starts(HandClock().clock)
     shelf = Shelf(MemoryStore(), "discord")

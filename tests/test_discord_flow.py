@@ -112,13 +112,16 @@ async def test_a_cancelled_request_says_so_in_both_places(house: DiscordHouse) -
 
 
 async def test_a_failure_says_why_with_a_reference_for_the_log(house: DiscordHouse) -> None:
-    house.backend.fail(InvalidRequest("Out of GPU memory at 2048×2048.", field="width"), times=9)
+    house.backend.fail(InvalidRequest("Out of GPU memory at 2048×2048.", field="size"), times=9)
     call = await house.imagine("a red fox --size 2048x2048")
     await house.idle()
     status = await house.status(call)
     assert "⚠️ **a red fox**\nNot made: Out of GPU memory at 2048×2048. Not charged.\n-# ref " in text(status)
-    assert "Remix" in labels(status)
+    assert labels(status) == ["Retry at 64×64", "Remix"]
     assert text(house.receipt(call)).startswith("⚠️")
+    again = await house.discord.press(status, "Retry at 64×64", house.ann)
+    await house.until(lambda: again.original)
+    await house.idle()
 
 
 async def test_withheld_pictures_are_not_shown_and_their_number_is_said(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from adapters.discord.flow import Answer
 
 REAL_CLOCK = Clock(now=time.time, monotonic=time.monotonic, sleep=asyncio.sleep)
-PACE = Pace(seconds_per_message=4.0, edits_per_minute=60)
+PACE = Pace(seconds_per_message=4.0, edits_per_minute=120)
 
 
 class Discord:

@@ -91,7 +91,7 @@ class Connection:
 
     async def _rest(self) -> None:
         """Longer each time, never at the same moment as others."""
-        wait = max(self.pause * random.uniform(0.5, 1.0), self.starts.wait(first=True))
+        wait = self.pause * random.uniform(0.5, 1.0)
         self.pause = min(self.pause * 2, LONGEST_PAUSE)
         if not self._closed:
             log.info("connecting again in %.0f s", wait)
@@ -135,9 +135,10 @@ class Connection:
         """Events come in, and commands are told to Discord meanwhile."""
         limits = await client.fetch_session_start_limits()
         self.starts.total = limits.total
-        if limits.remaining < 1:
-            log.error("Discord allows no new session for %.0f s", limits.reset_after / 1000)
-            await self._clock.sleep(limits.reset_after / 1000)
+        wait = max(self.starts.wait(first=True), 0.0 if limits.remaining else limits.reset_after / 1000)
+        if wait > 0:  # results are shown meanwhile: only events need a session
+            log.error("too many sessions were begun today: the next one begins in %.0f s", wait)
+            await self._clock.sleep(wait)
         connecting = asyncio.ensure_future(client.connect())
         telling = asyncio.ensure_future(self._tell_commands(client))
         try:

@@ -111,7 +111,8 @@ def place_of(interaction: Interaction, mode: ThreadMode | None, *, now: float, p
         channel=str(interaction.channel_id or ""),
         user=str(interaction.user.id),
         mode=str(mode),
-        reachable=has.view_channel if guild else interaction.context.dm_channel is True,
+        reachable=channel is not None
+        and (has.view_channel if guild else interaction.context.dm_channel is True),
         threads=guild
         and mode is not ThreadMode.CHANNEL
         and kind in _THREADED
