@@ -71,7 +71,8 @@ class Clients:
         home, asked = URL(self.base_url), URL(url)
         host, known = asked.host or "", home.host or ""
         same = host == known or host.endswith("." + known.removeprefix("www."))
-        return bool(known) and same and asked.scheme == home.scheme and asked.user is None
+        way = (asked.scheme, asked.port) == (home.scheme, home.port)
+        return bool(known) and same and way and asked.user is None
 
     @property
     def session(self) -> aiohttp.ClientSession:
