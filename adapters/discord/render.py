@@ -129,7 +129,7 @@ def waiting(place: Place) -> ui.LayoutView:
 def _queued(now: JobStatus) -> str:
     kept = messages.RESTARTED if now.restarted else ""
     ahead = _ahead(now.position, plain=now.restarted) if now.position else "Queued"
-    by = f"by {soon(now.by)}" if now.by is not None and now.position else ""
+    by = f"by {soon(now.by)}" if now.by is not None else ""
     own = messages.own_place(now.position) if now.position else ""
     return lines(f"{WAITING} {_dotted(kept, ahead, by)}", small(own))
 
