@@ -98,5 +98,3 @@ class TestDiscord(AdapterContract):
             await asyncio.wait({running})
             await adapter.aclose()
             assert discord.violations == []
-
-
