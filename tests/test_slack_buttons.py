@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.pacing import Bucket
 from bot.core.errors import InvalidRequest
 from tests.fakes.slack import Slack
 from tests.fakes.slack_house import SlackHouse, program, slack_house
@@ -14,8 +15,11 @@ from tests.fakes.slack_state import Message
 
 
 @pytest.fixture(params=["socket", "http"])
-async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SlackHouse]:
-    """The program, in each mode."""
+async def house(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SlackHouse]:
+    """The program, in each mode; posts are not held back."""
+    monkeypatch.setattr("adapters.slack.workspace.POSTS", Bucket(0.01, burst=3))
     async with slack_house(tmp_path, http=request.param == "http") as house:
         yield house
         assert house.slack.failures == []

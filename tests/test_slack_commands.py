@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.commands import subcommand
+from adapters.slack.pacing import Bucket
 from adapters.slack.wording import typed
 from bot.core.guilds import Rules
 from bot.core.request import Requester
@@ -15,8 +16,11 @@ from tests.fakes.slack_house import SlackHouse, slack_house
 
 
 @pytest.fixture(params=["socket", "http"])
-async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SlackHouse]:
-    """The program, in each mode."""
+async def house(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SlackHouse]:
+    """The program, in each mode; posts are not held back."""
+    monkeypatch.setattr("adapters.slack.workspace.POSTS", Bucket(0.01, burst=3))
     async with slack_house(tmp_path, http=request.param == "http") as house:
         yield house
         assert house.slack.failures == []

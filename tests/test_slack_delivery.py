@@ -11,19 +11,31 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from adapters.slack import render
 from adapters.slack.files import encoded
 from bot.core.pictures import mime_of
-from bot.core.request import Picture
+from bot.core.request import ImageResult, Picture, Requester, State
 from tests.fakes.slack import Slack
 from tests.fakes.slack_house import SlackHouse, program, slack_house
+from tests.fakes.slack_state import Payload
 
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SlackHouse]:
-    """The program, impatient."""
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for for long."""
     monkeypatch.setattr("adapters.slack.files.PROCESSING_MOST", 0.3)
     monkeypatch.setattr("adapters.slack.files.SHARING_MOST", 0.3)
     monkeypatch.setattr("adapters.slack.conversation.BLOCKS_AGAIN", 0.05)
+
+
+def with_image(call: Payload) -> bool:
+    """A call that shows a picture in a message."""
+    return any(block["type"] == "image" for block in call.get("blocks") or [])
+
+
+@pytest.fixture
+async def house(tmp_path: Path, impatient: None) -> AsyncIterator[SlackHouse]:
+    """The program, impatient."""
     async with slack_house(tmp_path) as house:
         yield house
 
@@ -65,12 +77,7 @@ async def test_pictures_that_slack_never_processes_are_shared_into_the_thread(ho
 
 async def test_where_image_blocks_are_refused_pictures_are_shared_once(house: SlackHouse) -> None:
     slack = house.slack
-    slack.refuse(
-        "chat.update",
-        "invalid_blocks",
-        times=-1,
-        where=lambda call: any(block["type"] == "image" for block in call.get("blocks") or []),
-    )
+    slack.refuse("chat.update", "invalid_blocks", times=-1, where=with_image)
     await slack.bob.command("a red fox --count 2")
     assert await pictures(house, 2) == 2
     await settled(house)
@@ -83,12 +90,7 @@ async def test_a_share_that_its_alt_text_stops_is_made_again_without_and_shows_o
 ) -> None:
     slack = house.slack
     slack.troubles.lose_shares_with_alt = True
-    slack.refuse(
-        "chat.update",
-        "invalid_blocks",
-        times=-1,
-        where=lambda call: any(block["type"] == "image" for block in call.get("blocks") or []),
-    )
+    slack.refuse("chat.update", "invalid_blocks", times=-1, where=with_image)
     await slack.bob.command("a red fox")
     assert await pictures(house) == 1
     await settled(house)
@@ -156,6 +158,40 @@ async def test_after_a_crash_between_upload_and_edit_the_same_files_are_shown(tm
             await settled(house)
             assert await pictures(house, 2) == 2
         assert slack.count("files.getUploadURLExternal") == uploads
+
+
+@pytest.mark.parametrize("applied", [False, True])
+async def test_after_a_crash_around_a_share_pictures_are_there_once(
+    tmp_path: Path, impatient: None, applied: bool
+) -> None:
+    async with Slack() as slack:
+        slack.refuse("chat.update", "invalid_blocks", times=-1, where=with_image)
+        slack.hold("files.completeUploadExternal", lambda call: bool(call.get("channel_id")), after=applied)
+        async with program(slack, tmp_path, durable=True) as house:
+            await slack.bob.command("a red fox --count 2")
+            await slack.reached("files.completeUploadExternal")
+        slack.release("files.completeUploadExternal")
+        async with program(slack, tmp_path, durable=True) as house:
+            await slack.until(house.done)
+            await settled(house)
+            assert await pictures(house, 2) == 2
+
+
+async def test_what_may_help_a_failed_request_is_offered(house: SlackHouse) -> None:
+    result = ImageResult(
+        "AAAAAAAA",
+        Requester("slack", "T1", "U1"),
+        "a red fox",
+        State.FAILED,
+        message="out of GPU memory at 2048×2048",
+        reference="7K2Q",
+        remedy={"width": 1024, "height": 1024},
+        remedy_label="1024×1024",
+    )
+    shown = render.unfinished(result, user="U1", alone=False)
+    (row,) = [block for block in shown.blocks if block["type"] == "actions"]
+    assert [element["text"]["text"] for element in row["elements"]] == ["Retry at 1024×1024", "Remix"]
+    assert shown.text == ":warning: Not made: out of GPU memory at 2048×2048. Not charged."
 
 
 def test_pictures_go_out_as_png_or_jpeg(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ async def test_progress_is_shown_with_a_bar_a_time_and_a_way_out(house: SlackHou
 async def test_a_waiting_request_shows_its_place_and_why(house: SlackHouse) -> None:
     slack = house.slack
     hold = house.backend.hold("start")
-    await slack.ann.command("in the way")
+    await slack.ann.command("in the way", slack.add_channel("elsewhere"))
     await hold.reached.wait()
     await slack.bob.command("a red fox")
     status = await house.ended("Next")
