@@ -169,7 +169,7 @@ class Show:
             await self._reached(blocker)
         job = self.ask()
         if name == "queued":
-            await self.slack.until(lambda: any("Next" in m.text for m in self.statuses(job)), 30)
+            await self.slack.until(lambda: self._waits(job), 30)
         await self._reached(blocker)
         if name != "ack":
             await job.asking
@@ -178,6 +178,9 @@ class Show:
         await self.start()
         await self.settled()
         self.slack.mend()
+
+    def _waits(self, job: Job) -> bool:
+        return any("Next" in m.text or "ahead" in m.text for m in self.statuses(job))
 
     def _hold(self, name: str, shared: bool) -> None:
         if name in AT_THE_BACKEND:
