@@ -23,18 +23,16 @@ from backends.local.profile import Profile, read_profile
 from backends.local.rendering import AfterCall, Renderer
 from backends.local.reporting import Reporter
 from backends.local.sources import find_source
-from backends.local.wire import Frame, error_of, event_of
-from bot.core.errors import ConfigurationError, FairbrushError, InvalidRequest, Unavailable
-from bot.core.ports import Done, Event, ImageReady, ImageRejected, Preview, Progress
-from bot.core.request import Image, ImageRequest
+from bot.core.errors import ConfigurationError, InvalidRequest, Unavailable
+from bot.core.ports import ImageReady, ImageRejected, Preview, Progress
+from bot.core.request import Image
 from tests.fakes.backend import flat_png
+from tests.fakes.bench import Bench, distance, made, make_request, open_renderer, pixels_of
 from tests.fakes.single_file import save_single_file
 from tests.fakes.tiny_model import SIDE, save_tiny_model, tiny_pipeline, tiny_xl_pipeline
 
 # diffusers and its parts use what numpy and transformers have deprecated; ours to see, not to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-Pixels = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,73 +49,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", title="Tiny")
 
 
-def open_renderer(folder: Path, *, safety_checker: bool = True) -> Renderer:
-    loaded = load(Opening("folder", str(folder), "tiny", str(folder), safety_checker=safety_checker))
-    return Renderer(loaded, previews=not loaded.checks_content)
-
-
 @pytest.fixture(scope="module")
 def renderer(folder: Path) -> Renderer:
     return open_renderer(folder)
-
-
-def make_request(seed: int = 1, **changes: Any) -> ImageRequest:
-    request = ImageRequest("a red star", SIDE, SIDE, steps=3, guidance_scale=4.0, seed=seed)
-    return replace(request, **changes)
-
-
-class Bench:
-    """An engine and what it said. after_call: run after every model call, with the engine."""
-
-    def __init__(self, renderer: Renderer, after_call: Callable[[BatchEngine], None] | None = None) -> None:
-        self.frames: list[Frame] = []
-        self.calls = 0
-        self._after_call = after_call
-        self.engine = BatchEngine(renderer, self.frames.append, self._poll, model_id="tiny")
-
-    def _poll(self) -> None:
-        self.calls += 1
-        if self._after_call is not None:
-            self._after_call(self.engine)
-
-    def run(self, *requests: ImageRequest) -> None:
-        """Submit as jobs "0", "1" ... and work until nothing is left."""
-        for number, request in enumerate(requests):
-            self.engine.submit(Job(str(number), request))
-        while self.engine.step():
-            pass
-
-    def events(self, ticket: str = "0") -> list[Event]:
-        return [event for f in self.frames if f.job == ticket and (event := event_of(f)) is not None]
-
-    def kinds(self, ticket: str = "0") -> list[str]:
-        return [frame.kind for frame in self.frames if frame.job == ticket]
-
-    def error(self, ticket: str = "0") -> FairbrushError:
-        return error_of(next(f for f in self.frames if f.kind == "failed" and f.job == ticket))
-
-    def done(self, ticket: str = "0") -> Done:
-        return next(event for event in self.events(ticket) if isinstance(event, Done))
-
-    def pixels(self, ticket: str = "0") -> list[Pixels]:
-        ready = [event for event in self.events(ticket) if isinstance(event, ImageReady)]
-        return [pixels_of(event.data) for event in ready]
-
-
-def pixels_of(data: bytes) -> Pixels:
-    with Pillow.open(io.BytesIO(data)) as picture:
-        return np.asarray(picture).astype(np.int64)
-
-
-def made(renderer: Renderer, *requests: ImageRequest) -> list[Pixels]:
-    """The first picture of each request, made together."""
-    bench = Bench(renderer)
-    bench.run(*requests)
-    return [bench.pixels(str(number))[0] for number in range(len(requests))]
-
-
-def distance(a: Pixels, b: Pixels) -> int:
-    return int(np.abs(a - b).max())
 
 
 # --- seeds ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import cast
 
 from backends.local.joblog import JobLog
-from backends.local.opening import PARAMS, SMALL_MODEL_BYTES, SMALL_MODEL_SLOTS, Opening
+from backends.local.opening import SMALL_MODEL_BYTES, SMALL_MODEL_SLOTS, Opening, params_of
 from backends.local.options import LocalOptions
 from backends.local.plan import make_plan
 from backends.local.process import WorkerProcess
@@ -281,7 +281,7 @@ class LocalBackend:
             max_batch=int(cast(int, data["max_batch"])),
             previews=bool(data["previews"]),
             checks_content=bool(data["checks_content"]),
-            params=frozenset(cast("list[str]", data.get("params", list(PARAMS)))),
+            params=frozenset(cast("list[str]", data.get("params", list(params_of(self._profile))))),
         )
         _log.info("%s: %s is ready on %s", self.name, self._profile.title, data.get("device", "?"))
 
@@ -297,7 +297,7 @@ class LocalBackend:
             models=(self._profile.model(self._source.model_id),),
             slots=slots,
             max_batch=slots,
-            params=PARAMS,
+            params=params_of(self._profile),
             progress=True,
             previews=self._options.previews and not checks,
             cancel=True,

@@ -17,7 +17,7 @@ import torch
 from backends.local.advice import real_pictures
 from backends.local.board import Board, Slot, Work
 from backends.local.loading import Loaded, be_quiet, load
-from backends.local.opening import PARAMS, Job, Opening, Poll
+from backends.local.opening import Job, Opening, Poll, params_of
 from backends.local.plan import Kind, make_plan
 from backends.local.profile import Profile
 from backends.local.rendering import Renderer, Stopped
@@ -61,7 +61,6 @@ class BatchEngine:
     def ready(self) -> Mapping[str, JSON]:
         """What the program should know."""
         loaded = self._renderer.loaded
-        params = PARAMS if loaded.stable else PARAMS - {"init_image", "mask_image", "strength"}
         return {
             "profile": _advised(loaded).to_json(),
             "device": str(loaded.device),
@@ -69,7 +68,7 @@ class BatchEngine:
             "max_batch": loaded.slots,
             "checks_content": loaded.checks_content,
             "previews": self._renderer.previews,
-            "params": sorted(params),
+            "params": sorted(params_of(loaded.profile, stable=loaded.stable)),
         }
 
     def submit(self, job: Job) -> None:
@@ -165,6 +164,8 @@ class BatchEngine:
         """Out of memory: half as many at a time from now on; a single picture that does not fit fails."""
         self._renderer.free_memory()
         plan = batch[0].work.plan
+        if plan.kind is Kind.UPSCALE and self._renderer.fewer_parts():
+            return
         if len(batch) > 1:
             self._caps[plan.width, plan.height] = len(batch) // 2
             return

@@ -26,10 +26,7 @@ class Masking:
         masks: Sequence[Pillow.Image],
         seeds: Sequence[int],
     ) -> None:
-        tensor = pipe.image_processor.preprocess(list(originals)).to(pipe.vae.device, pipe.vae.dtype)
-        with torch.no_grad():
-            parts = [_latents(pipe.vae, tensor[i : i + 1]) for i in range(len(originals))]
-        self._clean = torch.cat(parts)
+        self._clean = clean_latents(pipe, originals)
         shape = self._clean.shape
         noise = [_noise(seed, shape[1:]) for seed in seeds]
         self._noise = torch.stack(noise).to(self._clean)
@@ -47,6 +44,20 @@ class Masking:
         at = timesteps[following : following + 1].repeat(len(self._clean))
         noised: torch.Tensor = pipe.scheduler.add_noise(self._clean, self._noise, at)
         return noised
+
+
+def clean_latents(pipe: Any, originals: Sequence[Pillow.Image]) -> torch.Tensor:
+    """The scaled latents (n, channels, height, width) of pictures, the likeliest of each."""
+    vae, dtype = pipe.vae, pipe.vae.dtype
+    upcast = dtype == torch.float16 and vae.config.get("force_upcast", False)  # SDXL's overflows in half
+    if upcast:
+        vae.to(torch.float32)
+    tensor = pipe.image_processor.preprocess(list(originals)).to(vae.device, vae.dtype)
+    with torch.no_grad():
+        parts = [_latents(vae, tensor[i : i + 1]) for i in range(len(originals))]
+    if upcast:
+        vae.to(dtype)
+    return torch.cat(parts).to(dtype)
 
 
 def _latents(vae: Any, image: torch.Tensor) -> torch.Tensor:

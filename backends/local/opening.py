@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol, TypeAlias, cast
 
+from backends.local.profile import Profile
 from backends.local.wire import Emit
 from bot.core.request import JSON, ImageRequest
 
@@ -23,9 +24,13 @@ PARAMS = frozenset(
         "init_image",
         "mask_image",
         "strength",
+        "upscale",
     }
 )
 """Fields of an ImageRequest that the diffusion engine honours."""
+
+FROM_PICTURES = frozenset({"init_image", "mask_image", "strength", "upscale"})
+"""Those among them that only the Stable Diffusion families can do here."""
 
 SMALL_MODEL_BYTES = 200_000_000
 """Models with less than this weight are overhead-bound: a batch of 8 costs little more than one picture."""
@@ -66,6 +71,12 @@ class Job:
     ticket: str
     request: ImageRequest
     alone: bool = False
+
+
+def params_of(profile: Profile, *, stable: bool = True) -> frozenset[str]:
+    """The fields of an ImageRequest that a model honours. stable: of the Stable Diffusion families."""
+    params = PARAMS if stable else PARAMS - FROM_PICTURES
+    return params - {"upscale"} if profile.flow else params
 
 
 class Engine(Protocol):

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from backends.local.profile import Profile
+from backends.local.second_pass import SecondPass, plan_second_pass
 from bot.core.errors import InvalidRequest
 from bot.core.request import JSON, ImageRequest
 from bot.core.schedulers import SCHEDULERS, find_scheduler
@@ -39,13 +40,14 @@ class Kind(StrEnum):
     TEXT = "text"
     IMAGE = "image"
     INPAINT = "inpaint"
+    UPSCALE = "upscale"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the model is run with. width, height: the size made, in pixels, before it is fitted to the size
     asked; scheduler: a key of SCHEDULERS, None: the model's own, which has no name there; notes: what
-    differs, for people."""
+    differs, for people; second: how an upscale is made."""
 
     kind: Kind
     prompt: str
@@ -58,6 +60,7 @@ class Plan:
     strength: float
     notes: tuple[str, ...]
     applied: Mapping[str, JSON]
+    second: SecondPass | None = None
 
     @property
     def guided(self) -> bool:
@@ -70,10 +73,15 @@ def make_plan(request: ImageRequest, profile: Profile, wording: Wording | None =
     prompt, notes = wording.prompt(request.prompt) if wording else (request.prompt, ())
     negative = wording.negative(request.negative_prompt) if wording else request.negative_prompt
     scheduler = _scheduler(request.scheduler, profile)
-    width, height = native_size(request.width, request.height, profile)
     guidance = profile.own_guidance(request.guidance_scale)
+    second = plan_second_pass(request, profile) if request.upscale else None
+    if second is not None and not second.prompted:
+        prompt, negative, guidance = "", "", 1.0
+    width, height = _size(request, profile)
     applied: dict[str, JSON] = {"width": width, "height": height, "guidance_scale": guidance}
     applied |= {"prompt": prompt, "negative_prompt": negative}
+    if second is not None:
+        applied |= {"steps": second.steps, "strength": second.strength}
     applied = {name: value for name, value in applied.items() if value != getattr(request, name)}
     if scheduler is not None:
         applied |= {"scheduler": scheduler, "scheduler_class": SCHEDULERS[scheduler].class_name}
@@ -83,16 +91,19 @@ def make_plan(request: ImageRequest, profile: Profile, wording: Wording | None =
         negative_prompt=negative,
         width=width,
         height=height,
-        steps=request.steps,
+        steps=second.steps if second else request.steps,
         guidance=guidance,
         scheduler=scheduler,
-        strength=_strength(request),
-        notes=(*notes, *_size_note(request, width, height)),
+        strength=second.strength if second else _strength(request),
+        notes=(*notes, *(_pass_note(request, second) if second else _size_note(request, width, height))),
         applied=applied,
+        second=second,
     )
 
 
 def _kind(request: ImageRequest) -> Kind:
+    if request.upscale:
+        return Kind.UPSCALE
     if request.mask_image is not None and request.init_image is None:
         raise InvalidRequest("A mask needs a picture to apply to: attach one.", field="mask_image")
     if request.init_image is None:
@@ -127,6 +138,20 @@ def _strength(request: ImageRequest) -> float:
             field="strength",
         )
     return strength
+
+
+def _size(request: ImageRequest, profile: Profile) -> tuple[int, int]:
+    if request.upscale:  # at the size asked: the parts are of the model's own
+        multiple = profile.side_multiple
+        return -(-request.width // multiple) * multiple, -(-request.height // multiple) * multiple
+    return native_size(request.width, request.height, profile)
+
+
+def _pass_note(request: ImageRequest, second: SecondPass) -> tuple[str, ...]:
+    parts = f" in {second.parts} overlapping parts" if second.parts > 1 else ""
+    prompt = "" if second.prompted else ", each without the prompt"
+    size = f"{request.width}×{request.height}"
+    return (f"second pass at {size}{parts}{prompt}, strength {second.strength:g}",)
 
 
 def _size_note(request: ImageRequest, width: int, height: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ engine.py's matter, and all of a batch agree in kind, size, steps, scheduler and
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import inspect
@@ -16,6 +17,7 @@ import torch
 from PIL import Image as Pillow
 
 from backends.local.board import Slot
+from backends.local.checking import with_own_flags
 from backends.local.framing import cover, keep_unmasked, open_picture, png
 from backends.local.guidance import with_own_guidance
 from backends.local.loading import Loaded
@@ -24,6 +26,7 @@ from backends.local.plan import Kind, Plan
 from backends.local.previews import Previewer
 from backends.local.prompts import PromptEncoder
 from backends.local.samplers import ONE_BY_ONE, build_scheduler, class_name
+from backends.local.upscaling import Upscaler
 from bot.core.ports import ImageReady, ImageRejected
 from bot.core.request import Image
 
@@ -45,10 +48,11 @@ class Renderer:
         self.previews = previews and loaded.stable
         self._own_scheduler = copy.deepcopy(loaded.pipe.scheduler)
         self._pipes: dict[Kind, Any] = {}
+        self._upscaler: Upscaler | None = None
         if loaded.stable:
             self._prompts = PromptEncoder(loaded.pipe)
             self._previewer = Previewer(loaded.pipe) if self.previews else None
-        self._pipes[Kind.TEXT] = with_own_guidance(loaded.pipe) if loaded.stable else loaded.pipe
+        self._pipes[Kind.TEXT] = _adapted(loaded.pipe) if loaded.stable else loaded.pipe
 
     def windows(self, plan: Plan) -> int:
         """How many of the text encoder's windows the longer of the two prompts takes."""
@@ -57,14 +61,21 @@ class Renderer:
         return max(self._prompts.windows(plan.prompt), self._prompts.windows(plan.negative_prompt))
 
     def one_by_one(self, plan: Plan) -> bool:
-        """Whether seeds hold only for one picture a run."""
-        return class_name(self._own_scheduler, plan.scheduler) in ONE_BY_ONE
+        """Whether seeds hold only for one picture a run; or one picture, by its parts, is a batch already."""
+        return plan.kind is Kind.UPSCALE or class_name(self._own_scheduler, plan.scheduler) in ONE_BY_ONE
 
     def free_memory(self) -> None:
         """Give back what the failed batch held."""
         gc.collect()
         if self.loaded.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def fewer_parts(self) -> bool:
+        """Take half as many parts of an upscale at once; False where it was one."""
+        if self._upscaler is None or self._upscaler.at_once == 1:
+            return False
+        self._upscaler.at_once //= 2
+        return True
 
     def warm_up(self) -> None:
         """Make the first request as fast as the others; only where that is cheap."""
@@ -98,21 +109,47 @@ class Renderer:
         masks = [_sent(slot, "mask_image", plan) for slot in batch] if plan.kind == Kind.INPAINT else []
         masking = Masking(pipe, originals, masks, [slot.seed for slot in batch]) if masks else None
         options = {**self._inputs(batch), **self._shape(plan, originals)}
-        output = pipe(
-            **options,
-            num_inference_steps=plan.steps,
-            generator=[torch.Generator().manual_seed(slot.seed) for slot in batch],
-            callback_on_step_end=self._callback(after_call, masking),
-        )
-        flags = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
-        return [_result(*each) for each in zip(batch, output.images, flags, strict=True)]
+        with contextlib.ExitStack() as stack:
+            calls = self._begin_second_pass(stack, plan, originals, after_call)
+            output = pipe(
+                **options,
+                num_inference_steps=plan.steps,
+                generator=[torch.Generator().manual_seed(slot.seed) for slot in batch],
+                callback_on_step_end=self._callback(after_call, masking, calls),
+            )
+        own = getattr(pipe, "flagged", None)
+        flags = own or getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
+        results = zip(batch, output.images, flags, strict=True)
+        return [_result(*each, blacked=own is None) for each in results]
+
+    def _begin_second_pass(
+        self,
+        stack: contextlib.ExitStack,
+        plan: Plan,
+        originals: Sequence[Pillow.Image],
+        after_call: AfterCall,
+    ) -> int:
+        """Make the upscaling pipeline ready until `stack` ends. How often a step calls the UNet."""
+        if plan.second is None or self._upscaler is None:
+            return 1
+        pipe = self._upscaler.pipe
+        calls = self._upscaler.calls(plan.second, plan.width, plan.height)
+
+        def between(made: int) -> None:
+            if not after_call(made, calls * pipe.num_timesteps, None):
+                raise Stopped
+
+        stack.enter_context(self._upscaler.prepared(plan.second, originals, between))
+        return calls
 
     # --- the pipeline's arguments -------------------------------------------------------------------------
 
     def _pipe(self, kind: Kind) -> Any:
-        shared = Kind.TEXT if kind == Kind.TEXT else Kind.IMAGE
+        shared = Kind.IMAGE if kind == Kind.INPAINT else kind
         if shared not in self._pipes:
             self._pipes[shared] = self._image_pipe()
+        if shared == Kind.UPSCALE and self._upscaler is None:
+            self._upscaler = Upscaler(self._pipes[shared], self.loaded.slots)
         return self._pipes[shared]
 
     def _image_pipe(self) -> Any:
@@ -124,7 +161,7 @@ class Renderer:
         extra = {"requires_safety_checker": False} if "requires_safety_checker" in text.config else {}
         pipe = getattr(diffusers, name)(**text.components, **extra)
         pipe.set_progress_bar_config(disable=True)
-        return with_own_guidance(pipe)
+        return _adapted(pipe)
 
     def _shape(self, plan: Plan, originals: Sequence[Pillow.Image]) -> Mapping[str, Any]:
         if originals:
@@ -171,7 +208,11 @@ class Renderer:
             inputs[f"{prefix}pooled_prompt_embeds"] = torch.cat(pooled)
         return inputs
 
-    def _callback(self, after_call: AfterCall, masking: Masking | None) -> Callable[..., dict[str, Any]]:
+    def _callback(
+        self, after_call: AfterCall, masking: Masking | None, calls: int
+    ) -> Callable[..., dict[str, Any]]:
+        """calls: of the UNet in a step."""
+
         def after_step(pipe: Any, step: int, _: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
             latents = tensors["latents"]
             changed = {} if masking is None else {"latents": masking.blend(pipe, step, latents)}
@@ -180,12 +221,17 @@ class Renderer:
                 assert self._previewer is not None  # noqa: S101  given only where it is there
                 return self._previewer.pictures(latents, pipe.scheduler)
 
-            total = getattr(pipe, "num_timesteps", step + 1)
-            if not after_call(step + 1, total, look if self.previews else None):
+            total = calls * getattr(pipe, "num_timesteps", step + 1)
+            if not after_call(calls * (step + 1), total, look if self.previews else None):
                 raise Stopped
             return changed
 
         return after_step
+
+
+def _adapted(pipe: Any) -> Any:
+    """A pipeline of the families that our guidance and flags work with."""
+    return with_own_guidance(with_own_flags(pipe) if hasattr(pipe, "run_safety_checker") else pipe)
 
 
 def _sent(slot: Slot, field: str, plan: Plan) -> Pillow.Image:
@@ -193,13 +239,16 @@ def _sent(slot: Slot, field: str, plan: Plan) -> Pillow.Image:
     return open_picture(image, plan.width, plan.height, field=field)
 
 
-def _result(slot: Slot, picture: Pillow.Image, flagged: bool) -> ImageReady | ImageRejected:
-    if flagged:
-        return ImageRejected(slot.index, REJECTED)
+def _result(slot: Slot, picture: Pillow.Image, flagged: bool, *, blacked: bool) -> ImageReady | ImageRejected:
+    """blacked: a flagged picture is no longer what was made."""
+    if flagged and blacked:
+        return ImageRejected(slot.index, REJECTED, seed=slot.seed)
     request = slot.work.job.request
     made = cover(picture, request.width, request.height)
     if request.init_image is not None and request.mask_image is not None:
         size = (request.width, request.height)
         original = open_picture(request.init_image, *size, field="init_image")
         made = keep_unmasked(made, original, open_picture(request.mask_image, *size, field="mask_image"))
+    if flagged:
+        return ImageRejected(slot.index, REJECTED, png(made), "image/png", slot.seed)
     return ImageReady(slot.index, png(made), "image/png", slot.seed)
