@@ -63,6 +63,8 @@ async def pressed(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
     visit = of_interaction(body, context)
     if visit.inside:
         visit = place_of_view(visit, body["view"])
+    elif (body.get("view") or {}).get("type") == "home":
+        slack.homes.used(visit)
     name = str(action.get("action_id") or "").partition(":")[0]
     message = body.get("message") or body.get("container") or {}
     press = Press(
@@ -142,6 +144,10 @@ async def _form(slack: Slack, press: Press) -> None:
     await slack.forms.open_imagine(press.visit)
 
 
+async def _refresh(slack: Slack, press: Press) -> None:
+    await slack.homes.opened(press.visit)
+
+
 async def _settings(slack: Slack, press: Press) -> None:
     await settings.open_form(slack, press.visit)
 
@@ -162,6 +168,7 @@ DOING: Final[dict[str, Callable[[Any, Press], Awaitable[None]]]] = {
     names.REMIX_FILE: _remix_file,
     names.EDIT: _edit,
     names.FORM: _form,
+    names.REFRESH: _refresh,
     names.REVEAL: _reveal,
     names.SETTINGS: _settings,
     names.DELETE: _delete,

@@ -16,6 +16,7 @@ from adapters.slack.app import build_app
 from adapters.slack.clients import Clients
 from adapters.slack.conversation import Receipt, SlackConversation
 from adapters.slack.forms import Forms
+from adapters.slack.home import Homes
 from adapters.slack.http import Doors
 from adapters.slack.hurry import Hurry
 from adapters.slack.installations import Installation, Installations
@@ -53,6 +54,7 @@ class Slack:
         self.clients = Clients(settings.platform_urls.get("slack", ""), self.installations, self._own_removed)
         self.forms = Forms(self)
         self.pictures = Pictures(self)
+        self.homes = Homes(self)
         self.hurry = Hurry()
         self.app = build_app(self)
         self.doors = Doors(self)
@@ -108,12 +110,13 @@ class Slack:
 
     def conversation(self, address: Address) -> Conversation:
         """The conversation at a stored address."""
-        return SlackConversation(self, address)
+        return self.homes.watched(SlackConversation(self, address), address)
 
     async def aclose(self) -> None:
         """Hang up; idempotent."""
         await self._tasks.aclose(patience=PATIENCE)
         await self.pictures.aclose()
+        await self.homes.aclose()
         await self.clients.aclose()
 
     # --- the operator's own token ---

@@ -12,6 +12,7 @@ from slack_bolt.authorization.async_authorize import AsyncAuthorize
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack import actions, commands, mentions, names, settings, shortcuts
+from adapters.slack.visit import of_event
 
 if TYPE_CHECKING:
     from adapters.slack.adapter import Slack
@@ -76,6 +77,10 @@ def _listen(slack: Slack, app: AsyncApp) -> None:
     async def on_message(body: dict[str, Any], context: Any) -> None:
         await mentions.direct(slack, body, context)
 
+    async def on_home(body: dict[str, Any], context: Any) -> None:
+        if body["event"].get("tab") == "home":
+            slack.later(slack.homes.opened(of_event(body, context)))
+
     async def on_removed(body: dict[str, Any], context: Any) -> None:
         event = body["event"]
         if event["type"] == "app_uninstalled" or (event.get("tokens") or {}).get("bot"):
@@ -101,6 +106,7 @@ def _listen(slack: Slack, app: AsyncApp) -> None:
     app.command(names.COMMAND)(on_command)
     app.event("app_mention")(on_mention)
     app.event("message")(on_message)
+    app.event("app_home_opened")(on_home)
     app.event("app_uninstalled")(on_removed)
     app.event("tokens_revoked")(on_removed)
     for shortcut in names.SHORTCUTS:

@@ -48,7 +48,7 @@ IMAGINE_FORM: Final = "imagine"
 RECIPE_VIEW: Final = "recipe"
 SETTINGS_FORM: Final = "settings"
 
-EVENTS: Final = ("app_mention", "message.im", "app_uninstalled", "tokens_revoked")
+EVENTS: Final = ("app_mention", "app_home_opened", "message.im", "app_uninstalled", "tokens_revoked")
 
 
 @dataclass(frozen=True, slots=True)

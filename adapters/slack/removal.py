@@ -25,6 +25,7 @@ async def delete(slack: Slack, visit: Visit, group: str) -> None:
     stored = await slack.studio.seen(group, by)
     moderator = stored.requester.member != by.member and await people.is_admin(slack, visit)
     await slack.studio.delete(group, by, moderator=moderator)
+    slack.homes.changed(stored.address)
     await _remove(await slack.workspace(stored.address), stored)
 
 
