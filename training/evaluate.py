@@ -32,7 +32,7 @@ def _unseen(random: Random, width: int, height: int) -> scenes.Scene:
     return scenes.one(random, width, height, unseen=True)
 
 
-def _held_out(draw_one: Draw, random: Random, size: tuple[int, int]) -> AnyScene:
+def held_out(draw_one: Draw, random: Random, size: tuple[int, int]) -> AnyScene:
     """A scene that training never drew; colour-shape pairs kept from training come by _unseen only."""
     while True:
         scene = draw_one(random, *size)
@@ -46,13 +46,13 @@ def score(
 ) -> Scores:
     """The share of pictures that pass, by metric; for landscapes the share of named parts shown."""
     random = Random(seed)
-    asked = [_held_out(draw_one, random, size) for _ in range(count)]
+    asked = [held_out(draw_one, random, size) for _ in range(count)]
     told = [caption(scene, random, omit=0) for scene in asked]
     made = sampler.pictures(told, size, manner, seed)
     passed: dict[str, list[bool]] = defaultdict(list)
     for scene, words, image in zip(asked, told, made, strict=True):
         if isinstance(scene, landscapes.Landscape):
-            parts = _named(scene, landscape_checker.judge(scene, image), words)
+            parts = named(scene, landscape_checker.judge(scene, image), words)
             for name, shown in parts.items():
                 passed[name].append(shown)
                 passed["parts"].append(shown)
@@ -65,7 +65,7 @@ def score(
     return {name: sum(results) / len(results) for name, results in passed.items()}
 
 
-def _named(scene: landscapes.Landscape, parts: dict[str, bool], words: str) -> dict[str, bool]:
+def named(scene: landscapes.Landscape, parts: dict[str, bool], words: str) -> dict[str, bool]:
     """Without the colours that the caption leaves open."""
     hidden = set()
     if f"{scene.house} house" not in words:

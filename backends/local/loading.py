@@ -25,13 +25,17 @@ from backends.local.sources import Kind
 from backends.local.wording import read_wording
 from bot.core.errors import ConfigurationError, Unavailable
 
+SECOND_UNET = "second_unet"
+"""Beside a model's other parts: a UNet made for the second pass of upscales. Models need none."""
+
 _LATENT_FAMILIES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """An opened model. pipe: its text-to-image pipeline; small: bound by overhead rather than by arithmetic;
-    stable: of a family that our prompt windows, masks and guidance for each picture work with."""
+    stable: of a family that our prompt windows, masks and guidance for each picture work with; second_unet:
+    what upscales are denoised with, where the model brings one of its own for them."""
 
     pipe: Any
     profile: Profile
@@ -41,6 +45,7 @@ class Loaded:
     stable: bool
     checks_content: bool
     wording: Wording | None = None
+    second_unet: Any = None
 
 
 def load(opening: Opening) -> Loaded:
@@ -51,8 +56,9 @@ def load(opening: Opening) -> Loaded:
     with _explained(opening):
         pipe = _open(opening, _dtype(opening.dtype, device))
         pipe.to(device)
+        folder = Path(opening.folder) if opening.folder else _folder_of(pipe)
+        second_unet = _second_unet(folder, pipe)
     pipe.set_progress_bar_config(disable=True)
-    folder = Path(opening.folder) if opening.folder else _folder_of(pipe)
     size = sum(_weight(part) for part in pipe.components.values())
     small = size < SMALL_MODEL_BYTES
     if device.type == "cuda" and getattr(pipe, "unet", None) is not None:
@@ -66,7 +72,18 @@ def load(opening: Opening) -> Loaded:
         stable=type(pipe).__name__ in _LATENT_FAMILIES,
         checks_content=getattr(pipe, "safety_checker", None) is not None,
         wording=read_wording(folder),
+        second_unet=second_unet,
     )
+
+
+def _second_unet(folder: Path | None, pipe: Any) -> Any:
+    """The UNet in the model folder's SECOND_UNET, None without."""
+    if folder is None or not (folder / SECOND_UNET / "config.json").is_file():
+        return None
+    unet = diffusers.UNet2DConditionModel.from_pretrained(
+        folder / SECOND_UNET, use_safetensors=True, local_files_only=True, dtype=pipe.unet.dtype
+    )
+    return unet.to(pipe.unet.device).eval()
 
 
 def _open(opening: Opening, dtype: torch.dtype) -> Any:

@@ -149,7 +149,8 @@ class Renderer:
         if shared not in self._pipes:
             self._pipes[shared] = self._image_pipe()
         if shared == Kind.UPSCALE and self._upscaler is None:
-            self._upscaler = Upscaler(self._pipes[shared], self.loaded.slots)
+            unet = self.loaded.second_unet or self._pipes[shared].unet
+            self._upscaler = Upscaler(self._pipes[shared], unet, self.loaded.slots)
         return self._pipes[shared]
 
     def _image_pipe(self) -> Any:

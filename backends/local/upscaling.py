@@ -18,12 +18,12 @@ from backends.local.tiling import TiledUnet
 
 
 class Upscaler:
-    """Turns an image-to-image pipeline into one for upscales. at_once: parts in one call of the UNet."""
+    """Turns an image-to-image pipeline into one for upscales by `unet`. at_once: parts in one call of it."""
 
-    def __init__(self, pipe: Any, at_once: int) -> None:
+    def __init__(self, pipe: Any, unet: Any, at_once: int) -> None:
         self.pipe = pipe
         self.at_once = at_once
-        self._unet = TiledUnet(pipe.unet, pipe.vae_scale_factor)
+        self._unet = TiledUnet(unet, pipe.vae_scale_factor)
         pipe.unet = self._unet
 
     def calls(self, second: SecondPass, width: int, height: int) -> int:
