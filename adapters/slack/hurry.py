@@ -1,16 +1,19 @@
 """Acknowledgements first: Slack waits three seconds for them, and for messages nobody is counting.
 
-In a burst, what would begin to talk to Slack waits a moment until what has arrived is acknowledged.
+In a burst, what would begin to talk to Slack waits a moment until what has arrived is acknowledged; and what
+has arrived is taken in a few at a time, so that the first is acknowledged long before the last.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 PATIENCE: Final = 1.0  # seconds that a message waits for acknowledgements, at most
+AT_ONCE: Final = 16  # taken in together: one commit serves them all
+TURN: Final = 0.05  # seconds; who takes longer waits for something, and the next one's turn begins
 
 
 class Hurry:
@@ -20,6 +23,7 @@ class Hurry:
         self._open = 0
         self._calm = asyncio.Event()
         self._calm.set()
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     @contextmanager
     def acknowledging(self) -> Iterator[None]:
@@ -32,6 +36,19 @@ class Hurry:
             self._open -= 1
             if not self._open:
                 self._calm.set()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Around what is done for one acknowledgement; first come, first served."""
+        await self._turns.acquire()
+        loop = asyncio.get_running_loop()
+        end = loop.call_later(TURN, self._turns.release)
+        try:
+            yield
+        finally:
+            if end.when() > loop.time():
+                end.cancel()
+                self._turns.release()
 
     async def over(self) -> None:
         """Until nothing waits for its acknowledgement; not for ever."""
