@@ -201,5 +201,11 @@ class Page:
         return f'<span class="mention">@{html.escape(self.names.get(user, user))}</span>'
 
 
+def _chosen(menu: Json) -> str:
+    """What a menu says while it is closed."""
+    chosen = [str(option["label"]) for option in menu.get("options", ()) if option.get("default")]
+    return ", ".join(chosen) or str(menu.get("placeholder") or "Choose")
+
+
 def _kind(part: Json) -> int:
     return int(part.get("type", 0))

@@ -106,6 +106,8 @@ class Page:
                 fields = [block["text"]] if block.get("text") else list(block.get("fields", ()))
                 side = self._element(block["accessory"]) if block.get("accessory") else ""
                 return f"<div>{''.join(self._text(each) for each in fields)}{side}</div>"
+            case "rich_text":
+                return "".join(f"<p>{self._rich(part)}</p>" for part in block["elements"])
             case "header":
                 return f"<div><b>{self._text(block['text'])}</b></div>"
             case "context":
@@ -132,6 +134,11 @@ class Page:
             return f'<span class="button {element.get("style", "")}">{words}</span>'
         if kind == "image":
             return self._image(element)
+        if kind == "radio_buttons":
+            first = element.get("initial_option")
+            marks = ("◉" if option == first else "○" for option in element["options"])
+            texts = (self._text(option["text"], wrap=False) for option in element["options"])
+            return "".join(f"<p>{mark} {text}</p>" for mark, text in zip(marks, texts, strict=True))
         if (
             kind == "plain_text_input"
             or kind.endswith(("_select", "_input"))
@@ -145,6 +152,25 @@ class Page:
         file = block.get("slack_file") or {}
         data = base64.b64encode(self.picture(str(file.get("id") or block.get("image_url")))).decode()
         return f'<img class="picture" alt="{alt}" src="data:;base64,{data}">'
+
+    def _rich(self, element: Json) -> str:
+        """A part of a rich text."""
+        match element["type"]:
+            case "rich_text_section" | "rich_text_quote":
+                return "".join(self._rich(each) for each in element["elements"])
+            case "rich_text_preformatted":
+                return f"<code>{''.join(self._rich(each) for each in element['elements'])}</code>"
+            case "user":
+                return self._mention(str(element["user_id"]))
+            case "emoji":
+                return _emoji(f":{element['name']}:")
+            case "date":
+                return html.escape(str(element.get("fallback") or element["timestamp"]))
+            case "link":
+                return f"<a>{html.escape(str(element.get('text') or element['url']))}</a>"
+            case "text":
+                return _styled(html.escape(str(element["text"])), element.get("style") or {})
+        return f"<code>{html.escape(str(element['type']))}</code>"
 
     def _text(self, text: Json, *, wrap: bool = True) -> str:
         raw = str(text["text"])
@@ -176,6 +202,12 @@ class Page:
 
 def _emoji(text: str) -> str:
     return re.sub(r":([a-z_]+):", lambda m: EMOJI.get(m[1], m[0]), text)
+
+
+def _styled(text: str, style: Json) -> str:
+    for name, tag in (("bold", "b"), ("italic", "i"), ("code", "code")):
+        text = f"<{tag}>{text}</{tag}>" if style.get(name) else text
+    return text.replace("\n", "<br>")
 
 
 def _shown(element: Json) -> str:
