@@ -207,6 +207,8 @@ def limits_of(limits: Limits, rules: Rules, nouns: Nouns = USUAL_NOUNS) -> Limit
     tighter = {
         name: value for name in TIGHTER if (value := getattr(rules, name)) and value < getattr(limits, name)
     }
+    if not tighter and not limits.tightened and nouns == limits.nouns:
+        return limits
     return replace(limits, tightened=frozenset(tighter), nouns=nouns, **tighter)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 from aiohttp import web
 
+from tests.fakes.slack_rush import rush
 from tests.fakes.slack_state import Message, Payload
 
 if TYPE_CHECKING:
@@ -110,14 +111,22 @@ class Control:
         """
         places = [(t, who) for t in (teams or list(self._people)) for who in self._people[t]]
         places.sort(key=lambda place: self._people[place[0]].index(place[1]))
+        people = [places[number % len(places)][1] for number in range(count)]
+        made = [person.typing(text.replace("{n}", str(number))) for number, person in enumerate(people)]
+        courier = self._slack.courier
 
-        async def one(number: int) -> Payload:
-            team, person = places[number % len(places)]
+        async def one(number: int) -> None:
             await asyncio.sleep(spread * number / count)
-            done = await person.command(text.replace("{n}", str(number)))
-            return {"team": team, "sent": done.sent[-1], "seconds": done.seconds, "failure": done.failure}
+            await courier.hand_over(made[number])
 
-        return list(await asyncio.gather(*(one(number) for number in range(count))))
+        if courier.events_url and not spread:
+            await rush(courier, made)
+        else:
+            await asyncio.gather(*(one(number) for number in range(count)))
+        return [
+            {"team": person.team, "sent": done.sent[-1], "seconds": done.seconds, "failure": done.failure}
+            for person, done in zip(people, made, strict=True)
+        ]
 
     async def late_acks(self) -> list[float | None]:
         """How long every delivery took until its ack, asked again later: also those that came after 3 s."""

@@ -18,6 +18,7 @@ from tests.fakes.slack_events import Delivery
 from tests.fakes.slack_files import sniff
 from tests.fakes.slack_look import blocks_of, elements, entered, find, is_empty
 from tests.fakes.slack_oauth import Consent
+from tests.fakes.slack_shapes import view_json
 from tests.fakes.slack_state import (
     Account,
     Channel,
@@ -84,14 +85,18 @@ class Person:
     ) -> Delivery:
         """A slash command, in the first channel of the workspace where none is given."""
         channel = channel or self._slack.first_channel(self.team)
-        base = self._slack.url
-        payload = payloads.command(self._world, base, name, typed(text), self.account, channel)
-        delivery = await self._hand_over("command", payload, channel.id)
+        delivery = await self._slack.courier.hand_over(self.typing(text, channel, name=name))
         if delivery.failure:
             self._slack.failures.append((self.id, f'{name} failed with the error "{delivery.failure}"'))
         elif delivery.ack:
             self._show_answer(delivery, channel)
         return delivery
+
+    def typing(self, text: str, channel: Channel | None = None, *, name: str = "/imagine") -> Delivery:
+        """A slash command that is not sent yet."""
+        channel = channel or self._slack.first_channel(self.team)
+        payload = payloads.command(self._world, self._slack.url, name, typed(text), self.account, channel)
+        return Delivery("command", payload, self.id, channel.id)
 
     async def mention(
         self,
@@ -195,7 +200,7 @@ class Person:
             "event_ts": self._world.new_ts(),
         }
         if self.home is not None:
-            inner["view"] = payloads.view_json(self._world, self.home)
+            inner["view"] = view_json(self._world, self.home)
         return await self._event(inner, self.dm.id)
 
     # --- modals ---
