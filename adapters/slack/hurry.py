@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 PATIENCE: Final = 1.0  # seconds that a message waits for acknowledgements, at most
@@ -52,8 +52,6 @@ class Hurry:
 
     async def over(self) -> None:
         """Until nothing waits for its acknowledgement; not for ever."""
-        if self._open:
-            try:
-                await asyncio.wait_for(self._calm.wait(), PATIENCE)
-            except TimeoutError:
-                pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):  # wait_for() may swallow a cancellation
+                await self._calm.wait()
