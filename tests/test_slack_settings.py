@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.people import administers
+from adapters.slack.visit import of_interaction
 from bot.core.guilds import NsfwPolicy, Rules, ThreadMode
 from bot.core.request import Requester
 from bot.core.styles import STYLES
@@ -272,6 +274,46 @@ async def test_one_workspaces_managers_manage_no_other(house: SlackHouse) -> Non
     await slack.ann.submit({"Steps": "9", "Who else may change settings": [slack.bob.id]})
     other = Requester("slack", "T9", slack.bob.id)
     assert await house.studio.rules(other.tenant) == Rules()
+
+
+@pytest.mark.parametrize(
+    ("user", "may"),
+    [
+        ({"team_id": "T1", "is_admin": True}, True),
+        ({"team_id": "T1", "is_owner": True}, True),
+        ({"is_primary_owner": True}, True),
+        ({"team_id": "T1"}, False),
+        ({"team_id": "T2", "is_admin": True, "is_stranger": True}, False),
+        ({"team_id": "T2", "is_admin": True, "enterprise_user": {"teams": ["T1", "T2"]}}, False),
+        ({"team_id": "T2", "enterprise_user": {"teams": ["T1", "T2"], "is_owner": True}}, True),
+        ({"team_id": "T2", "enterprise_user": {"teams": ["T2"], "is_admin": True}}, False),
+        ({}, False),
+    ],
+)
+def test_admins_of_other_workspaces_are_none_here(user: dict[str, object], may: bool) -> None:
+    assert administers(user, "T1") is may
+
+
+def test_settings_of_an_organisations_installation_are_the_workspaces() -> None:
+    body = {"user": {"id": "U1", "team_id": "T1"}, "view": {"team_id": "T2", "type": "modal"}}
+    visit = of_interaction(body, {"team_id": "E1", "enterprise_id": "E1"})
+    assert (visit.team, visit.enterprise, visit.requester.tenant) == ("T2", "E1", "slack:T2")
+
+
+async def test_an_organisations_workspaces_have_settings_of_their_own(tmp_path: Path) -> None:
+    async with Slack() as slack:
+        corp = slack.add_enterprise("Corp")
+        east, west = slack.add_workspace("East", corp), slack.add_workspace("West", corp)
+        async with program(slack, tmp_path, http=True, oauth=True) as house:
+            await slack.ann.install(f"{house.app.url}/slack/install", into=corp)
+            eve, wes = slack.add_person("eve", east, admin=True), slack.add_person("wes", west)
+            for workspace in (east, west):
+                slack.add_channel("art", workspace)
+            await opened(eve)
+            await eve.submit({"Steps": "9"})
+            assert eve.modal is None
+            assert (await house.studio.rules(tenant(eve))).steps == 9
+            assert await house.studio.rules(tenant(wes)) == Rules()
 
 
 async def test_the_weight_is_for_operators(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def help_page() -> Rendered:
         "Options: --ar 16:9 · --size 768x512 · --steps 30 · --guidance 7.5 · --seed 42 · --count 4 · "
         "--negative blurry · --style NAME · --model NAME · `{red, blue} fox` for several",
         "In a thread: *@fairbrush a red fox in snow*, with a picture to start from if you like.",
+        "On any picture, under its ⋮: *Remix* makes one like it, *Recipe* says what made it.",
         f"{COMMAND} queue · cancel · show · recipe · history · settings · help",
     )
     return Rendered("How to use Fairbrush", [section(line) for line in lines])

@@ -4,9 +4,9 @@ operators of this program."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from adapters.slack.visit import Visit
 from bot.core.errors import Fault
@@ -65,9 +65,18 @@ async def _is_slacks_admin(slack: Slack, visit: Visit) -> bool:
         return known
     workspace = await slack.clients.workspace(visit.team, visit.enterprise)
     said = await workspace.person(visit.user)
-    found = any(bool(said.get(name)) for name in ("is_admin", "is_owner", "is_primary_owner"))
+    found = administers(said, visit.team)
     slack.admins.put(key, found)
     return found
+
+
+def administers(user: Mapping[str, Any], team: str) -> bool:
+    """Whether users.info's user is an admin or owner of a workspace. People of others come through shared
+    channels, and may be admins at home; those of the same organisation must be the organisation's."""
+    if user.get("team_id") in (None, "", team):
+        return any(bool(user.get(name)) for name in ("is_admin", "is_owner", "is_primary_owner"))
+    org = user.get("enterprise_user") or {}
+    return team in (org.get("teams") or ()) and bool(org.get("is_admin") or org.get("is_owner"))
 
 
 # --- whom admins name -------------------------------------------------------------------------------------

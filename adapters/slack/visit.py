@@ -79,8 +79,13 @@ def of_interaction(body: Payload, context: Payload) -> Visit:
     """A button, a shortcut or a form; what comes of a button in a thread stays in the thread."""
     user, container = body.get("user") or {}, body.get("container") or {}
     message, channel = body.get("message") or {}, body.get("channel") or {}
+    view = body.get("view") or {}
+    team, enterprise = _home(context)
+    if team.startswith("E"):  # where a view says whose installation it is, that may be an organisation's
+        team, enterprise = str(view.get("team_id") or user.get("team_id") or ""), enterprise or team
     return Visit(
-        *_home(context),
+        team,
+        enterprise,
         user=str(user["id"]),
         name=str(user.get("username") or user.get("name") or ""),
         channel=str(channel.get("id") or container.get("channel_id") or ""),
@@ -88,7 +93,7 @@ def of_interaction(body: Payload, context: Payload) -> Visit:
         reply=str(body.get("response_url") or ""),
         trigger=str(body.get("trigger_id") or ""),
         bot=str(context.get("bot_user_id") or ""),
-        inside=(body.get("view") or {}).get("type") == "modal",
+        inside=view.get("type") == "modal",
     )
 
 
