@@ -95,7 +95,8 @@ async def draw_discord(folder: Path) -> dict[str, str]:
         eve = discord.member(guild, "eve")
         names = {str(user.id): user.name for user in (ann, bob, eve)}
         reel = Reel(discord)
-        page, private, admin = (discord_page.Page(names, reel.picture, time.time()) for _ in range(3))
+        pages = [discord_page.Page(names, reel.picture, time.time()) for _ in range(4)]
+        front, page, private, admin = pages
         async with program(settings, discord_adapter(settings)):
             await discord.ready()
             first = await discord.imagine(general, bob, "a green star on a black background")
@@ -113,6 +114,8 @@ async def draw_discord(folder: Path) -> dict[str, str]:
             await discord.until(lambda: "ahead" in text(status) and "by " in text(status))
             page.heading("in its thread, waiting")
             page.message(reel.keep(status))
+            front.typed("ann", f"/imagine {PROMPT}")
+            front.message(reel.keep(status))
             queue = await discord.command(general, ann, "queue")
             private.heading("/queue")
             private.message(reel.keep(discord.original(queue)), private=True)
@@ -122,6 +125,7 @@ async def draw_discord(folder: Path) -> dict[str, str]:
             await _done(discord, call)
             page.heading("in its thread, ready")
             page.message(reel.keep(status))
+            front.message(reel.keep(status))
             page.heading("in the channel, at the end")
             await discord.until(lambda: "✅" in text(receipt))
             page.message(reel.keep(receipt))
@@ -139,6 +143,7 @@ async def draw_discord(folder: Path) -> dict[str, str]:
             panel = await discord.command(general, ann, "settings")
             admin.message(reel.keep(discord.original(panel)), private=True)
         return {
+            "discord": front.html(),
             "discord-request": page.html(),
             "discord-private": private.html(),
             "discord-settings": admin.html(),
