@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from slack_bolt.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
@@ -16,6 +17,8 @@ from adapters.slack.visit import of_event
 
 if TYPE_CHECKING:
     from adapters.slack.adapter import Slack
+
+Handle: TypeAlias = "Callable[[Slack, Any, dict[str, Any], Any], Awaitable[None]]"
 
 BOLT_LOG: Final = logging.getLogger("adapters.slack.bolt")
 BOLT_LOG.setLevel(logging.ERROR)  # its warnings are about how it was set up, its infos hold people's words
@@ -68,8 +71,13 @@ def build_app(slack: Slack) -> AsyncApp:
 
 
 def _listen(slack: Slack, app: AsyncApp) -> None:
-    async def on_command(ack: Any, body: dict[str, Any], context: Any) -> None:
-        await commands.command(slack, ack, body, context)
+    """Bolt gives a listener what its arguments are called."""
+
+    def bound(handle: Handle) -> Callable[..., Awaitable[None]]:
+        async def listener(ack: Any, body: dict[str, Any], context: Any) -> None:
+            await handle(slack, ack, body, context)
+
+        return listener
 
     async def on_mention(body: dict[str, Any], context: Any) -> None:
         await mentions.mention(slack, body, context)
@@ -88,30 +96,18 @@ def _listen(slack: Slack, app: AsyncApp) -> None:
                 slack.left(str(context.get("team_id") or ""), str(context.get("enterprise_id") or ""))
             )
 
-    async def on_button(ack: Any, body: dict[str, Any], context: Any) -> None:
-        await actions.pressed(slack, ack, body, context)
-
     async def on_form(ack: Any, body: dict[str, Any], context: Any) -> None:
         await slack.forms.submitted(ack, body, context)
 
-    async def on_settings(ack: Any, body: dict[str, Any], context: Any) -> None:
-        await settings.used(slack, ack, body, context)
-
-    async def on_settings_form(ack: Any, body: dict[str, Any], context: Any) -> None:
-        await settings.submitted(slack, ack, body, context)
-
-    async def on_shortcut(ack: Any, body: dict[str, Any], context: Any) -> None:
-        await shortcuts.chosen(slack, ack, body, context)
-
-    app.command(names.COMMAND)(on_command)
+    app.command(names.COMMAND)(bound(commands.command))
     app.event("app_mention")(on_mention)
     app.event("message")(on_message)
     app.event("app_home_opened")(on_home)
     app.event("app_uninstalled")(on_removed)
     app.event("tokens_revoked")(on_removed)
     for shortcut in names.SHORTCUTS:
-        app.shortcut(shortcut.callback_id)(on_shortcut)
+        app.shortcut(shortcut.callback_id)(bound(shortcuts.chosen))
     app.view(names.IMAGINE_FORM)(on_form)
-    app.view(names.SETTINGS_FORM)(on_settings_form)
-    app.action(re.compile("settings_.*"))(on_settings)
-    app.action(re.compile(".*"))(on_button)
+    app.view(names.SETTINGS_FORM)(bound(settings.submitted))
+    app.action(re.compile("settings_.*"))(bound(settings.used))
+    app.action(re.compile(".*"))(bound(actions.pressed))
