@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from bot.core.ports import Address
@@ -67,17 +67,22 @@ class Place:
         return f"{where}/{self.channel}/{message}" if message else f"{where}/{self.thread or self.channel}"
 
 
+_USUAL: Final = {field.name: field.default for field in fields(Place)}
+
+
 def place_to_json(place: Place) -> Address:
     """What is stored; what equals its default is left out."""
-    plain = {field.name: field.default for field in fields(Place)}
-    found = {name: value for name, value in asdict(place).items() if value != plain[name]}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    found = ((name, getattr(place, name), usual) for name, usual in _USUAL.items())
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value, usual in found
+        if value != usual
+    }
 
 
 def place_from_json(address: Address) -> Place:
     """The inverse; keys of other versions are ignored."""
-    known = {field.name for field in fields(Place)}
-    found = {name: value for name, value in address.items() if name in known}
+    found = {name: value for name, value in address.items() if name in _USUAL}
     place = Place(**found)  # type: ignore[arg-type]  # what place_to_json wrote
     return replace(place, told=tuple(place.told), more=tuple(place.more))
 

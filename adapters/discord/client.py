@@ -7,6 +7,7 @@ the client. Adapter.run() makes a new one then.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
@@ -82,6 +83,7 @@ class Client(discord.AutoShardedClient):
     async def on_ready(self) -> None:
         """Called once every shard is there."""
         log.info("connected as %s, in %d servers", self.user, len(self.guilds))
+        gc.freeze()  # else the collector looks at all servers and channels again and again; undone by leave()
 
     async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:
         """The library tries a first connection again by itself, one call deeper each time and every five

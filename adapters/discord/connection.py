@@ -7,6 +7,7 @@ Everything else is tried again.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 from typing import TYPE_CHECKING, Final
@@ -186,6 +187,7 @@ async def leave(client: Client) -> None:
     except Exception as error:  # the library's own, of a connection that was never whole
         log.debug("while leaving: %s: %s", type(error).__name__, error)
     await client.http.close()
+    gc.unfreeze()  # what the client knew can go
 
 
 async def stopped(task: asyncio.Future[None]) -> None:

@@ -139,10 +139,13 @@ class Answer:
         self.interaction = interaction
         self.given = False
         self._lock = asyncio.Lock()
-        self._timer = asyncio.get_running_loop().create_task(self._defer_later())
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._is_late)
+        self._deferring: asyncio.Task[None] | None = None
 
-    async def _defer_later(self) -> None:
-        await asyncio.sleep(PATIENCE)
+    def _is_late(self) -> None:
+        self._deferring = asyncio.ensure_future(self._defer())
+
+    async def _defer(self) -> None:
         async with self._lock:
             if not self.given and not self.interaction.response.is_done():
                 try:
@@ -153,18 +156,12 @@ class Answer:
     def close(self) -> None:
         """No answer will be needed any more."""
         self.given = True
-        if not self._lock.locked():  # else it is being given, or deferred, just now
-            self._timer.cancel()
-
-    def _begin(self) -> None:
-        """Called with the lock: so nothing is being deferred."""
-        self.given = True
         self._timer.cancel()
 
     async def accept(self, view: ui.LayoutView) -> str:
         """The public answer; the message's id, "" where Discord took it and did not say."""
         async with self._lock:
-            self._begin()
+            self.close()
             response = self.interaction.response
             if response.is_done():
                 message = await self.interaction.edit_original_response(view=view)
@@ -172,15 +169,17 @@ class Answer:
             try:
                 told = await response.send_message(view=view)
             except discord.HTTPException as error:
-                if error.code != ANSWERED:
+                if error.code not in (ANSWERED, UNKNOWN_INTERACTION):
                     raise
-                return ""  # the first try came through and its answer was lost
+                # It came through and Discord's word was lost, or it was too late: prepare() finds out.
+                log.info("interaction %s: its answer is not confirmed: %s", self.interaction.id, error)
+                return ""
             return str(told.message_id or "")
 
     async def refuse(self, view: ui.LayoutView, file: discord.File | None = None) -> None:
         """A private answer, also where the response was deferred in public."""
         async with self._lock:
-            self._begin()
+            self.close()
             if self.interaction.response.is_done():
                 await self.interaction.delete_original_response()
             await _send(self.interaction, view, file)

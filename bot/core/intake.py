@@ -10,7 +10,8 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from bot.core.codec import request_to_json
@@ -29,6 +30,9 @@ from bot.core.request import ImageRequest, Limits, Requester, State
 log = logging.getLogger(__name__)
 
 COMMIT_DEADLINE = 1.0  # seconds; a platform's acknowledgement must not wait longer for the disk
+HELD_BACK = 2.0  # seconds that others are waited for at most; platforms wait three for an acknowledgement
+
+AT_A_TIME = 32  # requests on their way to being acknowledged
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ Acknowledge = Callable[[Ticket], Awaitable[None]]
 
 
 class Intake:
-    """The way in. open_line: called with each accepted group, to prepare its conversation."""
+    """The way in. open_line: called with each accepted group, to prepare its conversation; in a rush, once
+    the others that came with it are acknowledged too, for platforms wait seconds for that alone."""
 
     def __init__(
         self,
@@ -99,6 +104,44 @@ class Intake:
         self._open_line = open_line
         self._tasks = Tasks()
         self._undoing: set[str] = set()
+        self._coming = 0
+        self._turns = asyncio.Semaphore(AT_A_TIME)
+        self._acknowledged: list[tuple[StoredGroup, LiveGroup]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def coming(self) -> AsyncIterator[None]:
+        """Around all that happens to a request until it is acknowledged or refused. In a rush some at a time,
+        in the order in which they came: then the first are not as late as the last. A turn is not waited for
+        longer than HELD_BACK, for others' acknowledgements may hang."""
+        self._coming += 1
+        turn = False
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HELD_BACK):
+                    turn = await self._turns.acquire()
+            yield
+        finally:
+            if turn:
+                self._turns.release()
+            self._coming -= 1
+            if not self._coming:
+                self._open_lines()
+
+    def _line_up(self, stored: StoredGroup, group: LiveGroup) -> None:
+        self._acknowledged.append((stored, group))
+        if self._coming <= 1:  # nobody but this one
+            self._open_lines()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HELD_BACK, self._open_lines)
+
+    def _open_lines(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        ready, self._acknowledged = self._acknowledged, []
+        for stored, group in ready:
+            self._open_line(stored, group)
 
     @property
     def unsettled(self) -> int:
@@ -149,7 +192,7 @@ class Intake:
         try:
             await self._acknowledge(acknowledge, ticket)
         finally:
-            self._open_line(stored, group)
+            self._line_up(stored, group)
         return ticket
 
     def _check_room(self, requester: Requester, jobs: int, limits: Limits) -> None:
@@ -247,4 +290,5 @@ def input_names(group: StoredGroup) -> list[str]:
 
 def new_group_id() -> str:
     """Eight characters of Crockford's base 32: 40 random bits, easy to read out."""
-    return "".join(secrets.choice("0123456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(8))
+    bits = secrets.randbits(40)
+    return "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[bits >> shift & 31] for shift in range(0, 40, 5))

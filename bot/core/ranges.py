@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
 
 from bot.core.errors import InvalidRequest
 from bot.core.request import MAX_SEED, Limits
@@ -64,6 +66,7 @@ class Range:
             raise self.refusal(_shown(value), instead=instead)
 
 
+@lru_cache(maxsize=256)  # each request asks several times, and guilds' own limits are few
 def ranges(limits: Limits) -> Mapping[str, Range]:
     """Field of ImageRequest -> its range."""
     low, high, multiple = limits.min_side, limits.max_side, limits.side_multiple
@@ -85,10 +88,12 @@ def ranges(limits: Limits) -> Mapping[str, Range]:
         Range("strength", "strength", "Strength", 0.01, 1, 0.6, whole=False),
     )
     guild = limits.nouns.guild
-    return {
-        entry.field: replace(entry, tightened=_limit(entry) in limits.tightened, guild=guild)
-        for entry in table
-    }
+    return MappingProxyType(
+        {
+            entry.field: replace(entry, tightened=_limit(entry) in limits.tightened, guild=guild)
+            for entry in table
+        }
+    )
 
 
 def _limit(entry: Range) -> str:
