@@ -16,8 +16,6 @@ TOKEN_CODES: Final = frozenset(
         "app_access_revoked",
         "invalid_auth",
         "not_authed",
-        "org_login_required",
-        "team_access_not_granted",
         "token_expired",
         "token_revoked",
     }
@@ -42,6 +40,7 @@ CLOSED_CODES: Final = frozenset(
         "restricted_action_read_only_channel",
         "restricted_action_thread_locked",
         "restricted_action_thread_only_channel",
+        "team_access_not_granted",
         "team_not_found",
         "user_not_found",
     }
@@ -58,6 +57,7 @@ PASSING_CODES: Final = frozenset(
         "fatal_error",
         "internal_error",
         "internal_server_error",
+        "org_login_required",
         "request_timeout",
         "service_unavailable",
         "team_added_to_org",

@@ -108,15 +108,8 @@ def _queued(status: JobStatus) -> list[Block]:
     if status.restarted:
         line.append(words(f"{messages.RESTARTED} · "))
     place = messages.ahead(status.position) if status.position else "Queued"
-    first, number, rest = _counted(place)
-    return [*line, words(first), *([words(number, bold=True)] if number else []), words(rest)]
-
-
-def _counted(place: str) -> tuple[str, str, str]:
-    """ "About 9 requests ahead" as "About ", "9 requests", " ahead"."""
-    if place.startswith("About ") and place.endswith(" ahead"):
-        return "About ", place[len("About ") : -len(" ahead")], " ahead"
-    return place, "", ""
+    _, about, counted = place.rpartition("About ")
+    return [*line, words(about), words(counted, bold=True)] if about else [*line, words(place)]
 
 
 def _running(status: JobStatus) -> list[Block]:

@@ -170,7 +170,7 @@ class Workspace:
 
     async def upload(self, name: str, data: bytes, alt_text: str | None) -> str:
         """Send a file's bytes; its id. It exists once completed."""
-        await self._gate.enter(("files.upload", self.team), FILES)
+        await self._gate.enter(("files.getUploadURLExternal", self.team), FILES)
         answer = await self._call(
             "files.getUploadURLExternal",
             lambda: self._client.files_getUploadURLExternal(
@@ -194,7 +194,7 @@ class Workspace:
         self, files: Sequence[dict[str, str]], *, channel: str | None = None, thread: str | None = None
     ) -> None:
         """Make uploaded files (id, title) exist; with a channel, share them there: that is not idempotent."""
-        await self._gate.enter(("files.complete", self.team), FILES)
+        await self._gate.enter(("files.completeUploadExternal", self.team), FILES)
         await self._call(
             "files.completeUploadExternal",
             lambda: self._client.files_completeUploadExternal(
