@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Takes PyTorch from another package index, for machines without a GPU:
 #   make run TORCH_INDEX=<the address of PyTorch's CPU wheels>
 TORCH_INDEX ?=
+# Processes that share the tests; many of them mostly wait.
+JOBS ?= 3
 TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.set-up
@@ -15,7 +17,7 @@ run: $(STAMP)
 	@$(BIN)/fairbrush run
 
 test: $(STAMP)-dev
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not soak"
 
 soak: $(STAMP)-dev
 	$(BIN)/python -m pytest -m soak -s
