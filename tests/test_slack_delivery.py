@@ -25,7 +25,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is waited for for long."""
     monkeypatch.setattr("adapters.slack.files.PROCESSING_MOST", 0.3)
     monkeypatch.setattr("adapters.slack.files.SHARING_MOST", 0.3)
-    monkeypatch.setattr("adapters.slack.conversation.BLOCKS_AGAIN", 0.05)
+    monkeypatch.setattr("adapters.slack.showing.BLOCKS_AGAIN", 0.05)
 
 
 def with_image(call: Payload) -> bool:
@@ -175,6 +175,26 @@ async def test_after_a_crash_around_a_share_pictures_are_there_once(
             await slack.until(house.done)
             await settled(house)
             assert await pictures(house, 2) == 2
+
+
+async def test_where_slack_takes_no_files_it_is_said_and_nothing_hangs(house: SlackHouse) -> None:
+    slack = house.slack
+    slack.refuse("files.getUploadURLExternal", "file_uploads_disabled", times=-1)
+    await slack.bob.command("a red fox")
+    status = await house.ended("Slack does not take the files here")
+    assert slack.labels(status)[0] == "Again"
+    await settled(house)
+
+
+async def test_what_is_hidden_is_never_shared_into_the_thread(house: SlackHouse) -> None:
+    slack = house.slack
+    slack.troubles.processing_delay = math.inf
+    await slack.bob.command("a red fox --spoiler")
+    status = await house.finished("a red fox")
+    await settled(house)
+    slack.finish_files()
+    assert slack.images(slack.thread(slack.messages(slack.general)[0])) == []
+    assert "Show picture" in slack.labels(status)
 
 
 async def test_what_may_help_a_failed_request_is_offered(house: SlackHouse) -> None:

@@ -28,6 +28,7 @@ from adapters.slack.workspace import Workspace
 from bot.core.errors import AuthFailed, ConfigurationError, FairbrushError, Fault, Unavailable
 from bot.core.patience import Tasks
 from bot.core.ports import Address, Conversation, Pace
+from bot.core.request import Picture
 from bot.core.settings import Settings
 from bot.core.studio import Studio
 
@@ -199,6 +200,10 @@ class Slack:
             return False
         self._seen.put(key, True)
         return True
+
+    def link(self, picture: Picture) -> str | None:
+        """A picture's address for a while, None where others cannot reach it."""
+        return self._studio.link(picture) if self._studio is not None else None
 
     def bot_name(self) -> str:
         """What people invite."""

@@ -4,7 +4,8 @@ ends as the result. Where it was asked in a thread, that thread and no receipt.
 The address, all JSON: team, enterprise, channel (a user's id until the first message gives that of the direct
 messages), user, key (of the event), thread (it was asked in), reply (a response_url), both (also to the
 channel), prompt, told (differences from the defaults), spoiler (no previews); then group, root, status (ts),
-files, share, pinged."""
+files, more (ts of further messages), share,
+pinged."""
 
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from adapters.slack import render
-from adapters.slack.files import Files, Unprocessed, share_from
 from adapters.slack.previews import Previews
-from adapters.slack.problems import Closed, Denied
-from adapters.slack.render import Rendered
+from adapters.slack.problems import Closed, Denied, Removed
+from adapters.slack.render import PER_MESSAGE, Rendered
+from adapters.slack.showing import Showing
 from adapters.slack.workspace import Workspace
 from bot.core.errors import Fault, Gone, Refused
 from bot.core.ports import Address, JobStatus
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 Store = Callable[[Address], Awaitable[None]]
 
 PING_AFTER: Final = 60.0  # seconds from asking to the result
-BLOCKS_TRIES, BLOCKS_AGAIN = 3, 1.0  # edits with pictures before they are shared instead; seconds between
 GAPS: Final = (4.0, 8.0, 12.0, 16.0, 20.0)  # seconds between progress edits; the last one repeats
 FINAL, POSTED, RECEIPT, PING = 0, 0, 1, 2  # ranks: what is sent first where Slack lets only some through
 
@@ -70,6 +70,10 @@ class Desk(Protocol):
 
     def open_in(self, team: str) -> int:
         """How many of them there are in a workspace: each needs an edit for its result."""
+        ...
+
+    def link(self, picture: Picture) -> str | None:
+        """A picture's address for a while, None where others cannot reach it."""
         ...
 
     def bot_name(self) -> str:
@@ -151,13 +155,20 @@ class SlackConversation:
         Slack takes no answer any more."""
         log.info("cannot post in %s: %s", self._text("channel"), error.detail)
         message = render.no_access(self._text("group"), self._desk.bot_name())
-        try:
-            if reply := self._text("reply"):
+        if reply := self._text("reply"):
+            try:
                 await workspace.respond(reply, message.text, message.blocks)
-            else:
-                await workspace.post(self._text("user"), message.text, message.blocks)
+                return
+            except Fault as trouble:  # it is good for half an hour
+                log.info("not answered where it was asked: %s %s", trouble.message, trouble.detail)
+        await self._tell(workspace, message)
+
+    async def _tell(self, workspace: Workspace, message: Rendered) -> None:
+        """By direct message; there is no other way left."""
+        try:
+            await workspace.post(self._text("user"), message.text, message.blocks)
         except Fault as trouble:
-            log.info("nor answer privately: %s %s", trouble.message, trouble.detail)
+            log.info("nor answered privately: %s %s", trouble.message, trouble.detail)
 
     # --- show ---
 
@@ -217,12 +228,15 @@ class SlackConversation:
         """The result; see the port."""
         workspace = await self._desk.workspace(self._address)
         shown = [picture for picture in result.pictures if not picture.withheld]
-        user = self._text("user")
-        pictures: list[tuple[Picture, str]] = []
-        if shown:
-            pictures = await self._deliver_pictures(workspace, result, shown)
-        else:
-            await self._edit_status(workspace, render.unfinished(result, user=user, alone=self._alone))
+        try:
+            pictures = await self._deliver(workspace, result, shown)
+        except Closed as error:
+            await self._say_lost(workspace, result, error)
+            raise
+        except Gone as error:  # whoever deletes the status message wants no pictures
+            if not isinstance(error, Removed):
+                self._desk.later(self._strike_receipt(workspace))
+            raise
         self._previews.end(workspace)
         self._desk.closed(self, workspace.team)
         if self._address.get("both"):
@@ -232,61 +246,22 @@ class SlackConversation:
         if shown and result.waited > PING_AFTER:
             await self._ping(workspace)
 
-    async def _deliver_pictures(
+    async def _deliver(
         self, workspace: Workspace, result: ImageResult, shown: Sequence[Picture]
     ) -> list[tuple[Picture, str]]:
         """Each picture with its file, empty where it was shared instead."""
-        files = Files(workspace, self._sleep)
-        if "share" not in self._address:
-            known = await self._uploaded(workspace, files, shown)
-            pairs = list(zip(shown, known, strict=True))
-            if await self._show_pictures(workspace, result, files, pairs):
-                return pairs
-        await self._share_pictures(workspace, result, files, shown)
-        return [(picture, "") for picture in shown]
+        if shown:
+            return await Showing(workspace, self._address, self._note, self._sleep).show(result, shown)
+        user = self._text("user")
+        await self._edit_status(workspace, render.unfinished(result, user=user, alone=self._alone))
+        return []
 
-    async def _uploaded(self, workspace: Workspace, files: Files, shown: Sequence[Picture]) -> list[str]:
-        """The ids of the pictures' files, in order; stored before they are used."""
-        known = self._address.get("files")
-        if isinstance(known, list) and len(known) == len(shown):
-            return [str(each) for each in known]
-        ids, entries = await files.upload(shown)
-        await workspace.complete(entries)
-        await self._note(files=list(ids))
-        return ids
-
-    async def _show_pictures(
-        self, workspace: Workspace, result: ImageResult, files: Files, pairs: list[tuple[Picture, str]]
-    ) -> bool:
-        """Edit the pictures into the status message; False where Slack does not take them there."""
-        message = render.finished(result, pairs, user=self._text("user"), alone=self._alone)
-        for number in range(BLOCKS_TRIES):
-            try:
-                await files.processed([file for _, file in pairs])
-                await self._edit_status(workspace, message)
-                return True
-            except (Unprocessed, Denied) as error:
-                if isinstance(error, Closed):
-                    raise
-                log.info("pictures not taken as blocks: %s %s", error.message, error.detail)
-            if number + 1 < BLOCKS_TRIES:
-                await self._sleep(BLOCKS_AGAIN * 2.0**number)
-        return False
-
-    async def _share_pictures(
-        self, workspace: Workspace, result: ImageResult, files: Files, shown: Sequence[Picture]
-    ) -> None:
-        thread = self._thread
-        known = share_from(self._address.get("share"))
-        await files.share(
-            shown,
-            known,
-            self._text("channel"),
-            thread or self._text("status"),
-            lambda share: self._note(share=share.to_json()),
-        )
-        message = render.finished(result, [], user=self._text("user"), alone=self._alone, below=True)
-        await self._edit_status(workspace, message)
+    async def _say_lost(self, workspace: Workspace, result: ImageResult, error: Closed) -> None:
+        """Where pictures are made and may not be posted any more, privately how to see them."""
+        log.info("cannot post in %s any more: %s", self._text("channel"), error.detail)
+        if result.pictures:
+            message = render.lost(result, self._text("channel"))
+            await self._tell(workspace, message)
 
     async def _end_receipt(
         self, workspace: Workspace, result: ImageResult, pictures: Sequence[tuple[Picture, str]]
@@ -295,7 +270,7 @@ class SlackConversation:
         or lost in a crash: they are shown by now."""
         if "root" not in self._address:
             return
-        also = render.pictures(result, pictures) if self._address.get("both") else []
+        also = render.pictures(result, pictures[:PER_MESSAGE]) if self._address.get("both") else []
         message = render.receipt_end(result, self._text("user"), self._told, also)
         try:
             await workspace.edit(
@@ -308,6 +283,14 @@ class SlackConversation:
             )
         except (Gone, Refused) as error:
             log.info("a receipt was not ended: %s %s", error.message, error.detail)
+
+    async def _strike_receipt(self, workspace: Workspace) -> None:
+        """The root message of a request whose status message is gone."""
+        if "root" in self._address:
+            message = render.deleted(self._text("user"))
+            await workspace.edit(
+                self._text("channel"), self._text("root"), message.text, message.blocks, rank=RECEIPT
+            )
 
     async def _ping(self, workspace: Workspace) -> None:
         """At most once: it is marked before it is sent."""

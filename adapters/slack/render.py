@@ -11,6 +11,7 @@ from typing import Final
 
 from adapters.slack import names
 from adapters.slack.blocks import (
+    MAX_TEXT,
     Block,
     actions,
     button,
@@ -36,7 +37,10 @@ ENDS: Final = {
     State.WITHHELD: "warning",
     State.CANCELLED: "wastebasket",
 }
+MOST_PARTS: Final = 8  # sections that a text may take
 ROW: Final = 5  # buttons in a row that phones still show well
+PER_MESSAGE: Final = 10  # pictures; a message may have 50 blocks, and their texts a length that is not told
+MOST_NUMBERED: Final = 40  # pictures with buttons of their own in one message
 MAX_VALUE_TEXT: Final = 1900  # characters of a request that a button can carry
 
 
@@ -129,40 +133,67 @@ def _stopped(status: JobStatus) -> Rendered:
 def finished(
     result: ImageResult, files: Sequence[tuple[Picture, str]], *, user: str, alone: bool, below: bool = False
 ) -> Rendered:
-    """The status message with its pictures. files: each shown picture and its file; below: the pictures are
-    in the next message instead."""
+    """The status message with its pictures. files: each picture of this message, and its file where it is
+    shown in it; below: what has none is shared in the next messages instead."""
     line = [emoji(ENDS[State.DONE]), words(" "), words(_prompt(result.prompt), bold=True)]
     if alone:
         line += [words(" · "), person(user)]
     if below:
         line.append(words(" · below"))
+    said = " ".join((messages.ended(result, guild=names.NOUNS.guild), *result.notes)).strip()
     return _message(
         line,
-        *pictures(result, files),
-        *context(
-            messages.finished_line(result),
-            " ".join((messages.ended(result, guild=names.NOUNS.guild), *result.notes)).strip(),
-        ),
-        *_result_buttons(result, [picture for picture, _ in files] or list(result.pictures)),
+        *pictures(result, files[:MOST_NUMBERED]),
+        *context(messages.finished_line(result), said),
+        *_result_buttons(result, [picture for picture, _ in files[:MOST_NUMBERED]]),
     )
+
+
+def further(result: ImageResult, files: Sequence[tuple[Picture, str]]) -> Rendered:
+    """A message below the status message, with more of the pictures."""
+    first, last = files[0][0].index + 1, files[-1][0].index + 1
+    line = [emoji(ENDS[State.DONE]), words(f" {first} to {last} of {len(result.pictures)}")]
+    return _message(line, *pictures(result, files), *_numbered_rows(result, [each for each, _ in files]))
+
+
+def placeholder() -> Rendered:
+    """The same before there are pictures in it."""
+    return _message([emoji("hourglass"), words(" More pictures")])
+
+
+def lost(result: ImageResult, channel: str) -> Rendered:
+    """Where pictures are, that may not be posted any more in the channel in which they were asked for."""
+    line = [
+        emoji(ENDS[State.DONE]),
+        words(" "),
+        words(_prompt(result.prompt), bold=True),
+        words(" · I can't post in "),
+        {"type": "channel", "channel_id": channel},
+        words(f" any more. {names.COMMAND} show {result.group_id}"),
+    ]
+    return _message(line)
 
 
 def pictures(result: ImageResult, files: Sequence[tuple[Picture, str]]) -> list[Block]:
     """Image blocks; a picture behind a spoiler is a button, since Slack hides nothing in a message."""
+    several = len(result.pictures) > 1
     hidden = [
         button(
-            f"Show picture {number}" if len(files) > 1 else "Show picture",
-            f"{names.REVEAL}:{number}",
-            f"{result.group_id}:{number - 1}",
+            f"Show picture {picture.index + 1}" if several else "Show picture",
+            f"{names.REVEAL}:{picture.index + 1}",
+            f"{result.group_id}:{picture.index}",
         )
-        for number, (picture, _) in enumerate(files, 1)
+        for picture, _ in files
         if is_hidden(result, picture)
     ]
     shown = [
         image(file, picture.alt_text) for picture, file in files if file and not is_hidden(result, picture)
     ]
-    rows = [hidden[at : at + ROW] for at in range(0, len(hidden), ROW)]
-    return [*shown, *(block for row in rows for block in actions(*row))]
+    return [*shown, *_rows(hidden)]
+
+
+def _rows(buttons: Sequence[Block]) -> list[Block]:
+    return [block for at in range(0, len(buttons), ROW) for block in actions(*buttons[at : at + ROW])]
 
 
 def is_hidden(result: ImageResult, picture: Picture) -> bool:
@@ -171,41 +202,41 @@ def is_hidden(result: ImageResult, picture: Picture) -> bool:
 
 
 def _result_buttons(result: ImageResult, shown: Sequence[Picture]) -> list[Block]:
-    group, count = result.group_id, len(shown)
+    group = result.group_id
     common = [
         button("Again", names.AGAIN, group),
         button("Remix", names.REMIX, group),
         _delete(group),
     ]
-    if count == 1:
-        single = [
-            button(label, f"{action}:0", f"{group}:0")
-            for offered, label, action in (
-                (result.vary, "Vary", names.VARY),
-                (result.upscale, "Upscale", names.UPSCALE),
-            )
-            if offered
-        ]
-        return actions(common[0], *single, *common[1:])
-    rows = [
-        *(_numbered("U", names.UPSCALE, "Upscale", group, count) if result.upscale else []),
-        *(_numbered("V", names.VARY, "Variations of", group, count) if result.vary else []),
-    ]
-    return [*rows, *actions(*common)]
-
-
-def _numbered(letter: str, action: str, verb: str, group: str, count: int) -> list[Block]:
-    made = [
-        button(
-            f"{letter}{number}",
-            f"{action}:{number - 1}",
-            f"{group}:{number - 1}",
-            described=f"{verb} picture {number}",
+    if len(result.pictures) > 1:
+        return [*_numbered_rows(result, shown), *actions(*common)]
+    single = [
+        button(label, f"{action}:0", f"{group}:0")
+        for offered, label, action in (
+            (result.vary, "Vary", names.VARY),
+            (result.upscale, "Upscale", names.UPSCALE),
         )
-        for number in range(1, count + 1)
+        if offered
     ]
-    rows = [made[at : at + ROW] for at in range(0, len(made), ROW)]
-    return [block for row in rows for block in actions(*row)]
+    return actions(common[0], *single, *common[1:])
+
+
+def _numbered_rows(result: ImageResult, shown: Sequence[Picture]) -> list[Block]:
+    """Buttons for each of several pictures, by the number that the whole request gives it."""
+    return [
+        row
+        for offered, letter, action, verb in (
+            (result.upscale, "U", names.UPSCALE, "Upscale"),
+            (result.vary, "V", names.VARY, "Variations of"),
+        )
+        if offered
+        for row in _rows([_numbered(letter, action, verb, result.group_id, each.index) for each in shown])
+    ]
+
+
+def _numbered(letter: str, action: str, verb: str, group: str, index: int) -> Block:
+    label, described = f"{letter}{index + 1}", f"{verb} picture {index + 1}"
+    return button(label, f"{action}:{index}", f"{group}:{index}", described=described)
 
 
 def _delete(group: str) -> Block:
@@ -247,7 +278,8 @@ def refusal(message: str, text: str, *, command: str = "") -> Rendered:
     said = messages.not_queued(message)
     blocks: list[Block] = [literal(f"⚠️ {said}")]
     if text:
-        blocks.append(literal(f"{command} {text}" if command else text))
+        whole = f"{command} {text}" if command else text
+        blocks += [literal(whole[at : at + MAX_TEXT]) for at in range(0, len(whole), MAX_TEXT)][:MOST_PARTS]
     fits = text and len(text) <= MAX_VALUE_TEXT
     return Rendered(
         spoken([words(said)]), [*blocks, *actions(*([button("Edit", names.EDIT, text)] if fits else []))]
