@@ -58,6 +58,8 @@ def _spoken(element: Block) -> str:
             return f":{element['name']}:"
         case "user":
             return f"<@{element['user_id']}>"
+        case "channel":
+            return f"<#{element['channel_id']}>"
         case "date":
             return f"<!date^{element['timestamp']}^{element['format']}|{element['fallback']}>"
     text = escape(element["text"])

@@ -54,6 +54,17 @@ def share_from(data: object) -> Share | None:
     return Share(tuple(str(each) for each in data["ids"]), bool(data.get("alt")))
 
 
+def listed(value: object) -> list[str]:
+    """The ids that an address holds under a name."""
+    return [str(each) for each in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
+
+
+def files_in(address: Mapping[str, object]) -> list[str]:
+    """The files that show a request's pictures: those that were shared, else those in messages."""
+    share = share_from(address.get("share"))
+    return list(share.ids) if share else listed(address.get("files"))
+
+
 def encoded(picture: Picture) -> tuple[str, bytes]:
     """A picture's file name and bytes in a form that Slack shows: PNG or JPEG. In a thread: it may encode."""
     data = picture.path.read_bytes()

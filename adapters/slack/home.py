@@ -12,11 +12,12 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from adapters.slack import home_view, people
+from adapters.slack.files import files_in
 from adapters.slack.home_view import Content, Result, Thumbnail
 from adapters.slack.names import NOUNS
 from adapters.slack.problems import Denied, Removed
@@ -223,13 +224,12 @@ def _has_pictures(group: StoredGroup) -> bool:
 
 def _thumbnails(address: Address, result: ImageResult) -> tuple[Thumbnail, ...]:
     """The pictures with their files, where both are known."""
-    share = address.get("share")
-    files = share.get("ids") if isinstance(share, dict) else address.get("files")
+    files = files_in(address)
     shown = [picture for picture in result.pictures if not picture.withheld]
-    if not isinstance(files, Sequence) or isinstance(files, str) or len(files) != len(shown):
+    if len(files) != len(shown):
         return ()
     return tuple(
-        Thumbnail(str(file), picture.alt_text, is_hidden(result, picture))
+        Thumbnail(file, picture.alt_text, is_hidden(result, picture))
         for file, picture in zip(files, shown, strict=True)
     )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from adapters.slack import names, settings
 from adapters.slack.blocks import Block, button, context, image, literal, section, spoken, words
+from adapters.slack.files import files_in
 from adapters.slack.names import COMMAND, NOUNS
 from adapters.slack.render import Rendered, notice
 from adapters.slack.visit import Visit
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adapters.slack.adapter import Slack
 
 MOST_LINES: Final = 10
+MOST_SHOWN: Final = 40  # pictures of one answer
 MARKS: Final = {
     State.DONE: "✅",
     State.FAILED: "⚠️",
@@ -112,11 +113,11 @@ async def show(slack: Slack, visit: Visit, group: str) -> Rendered:
 
 
 def _pictures(stored: StoredGroup, result: ImageResult) -> list[Block]:
-    files = stored.address.get("files")
+    files = files_in(stored.address)
     shown = [picture for picture in result.pictures if not picture.withheld]
-    if not isinstance(files, Sequence) or isinstance(files, str) or len(files) != len(shown):
+    if len(files) != len(shown):
         return []
-    return [image(str(file), picture.alt_text) for file, picture in zip(files, shown, strict=True)]
+    return [image(file, picture.alt_text) for file, picture in zip(files, shown, strict=True)][:MOST_SHOWN]
 
 
 async def recipe(slack: Slack, visit: Visit, group: str) -> Rendered:

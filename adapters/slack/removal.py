@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adapters.slack import people, render
+from adapters.slack.files import files_in, listed
 from adapters.slack.visit import Visit
 from adapters.slack.workspace import Workspace
 from bot.core.errors import Fault
@@ -35,8 +35,8 @@ async def _remove(workspace: Workspace, stored: StoredGroup) -> None:
     channel, status, root = (str(address.get(name) or "") for name in ("channel", "status", "root"))
     for file in _files(address):
         await _quietly(workspace.forget_file(file))
-    if status:
-        await _quietly(workspace.remove(channel, status))
+    for ts in filter(None, [status, *listed(address.get("more"))]):
+        await _quietly(workspace.remove(channel, ts))
     if root:
         message = render.deleted(stored.requester.user)
         await _quietly(workspace.edit(channel, root, message.text, message.blocks))
@@ -44,14 +44,7 @@ async def _remove(workspace: Workspace, stored: StoredGroup) -> None:
 
 def _files(address: Address) -> list[str]:
     """Every file of a request that Slack holds."""
-    share = address.get("share")
-    shared = share.get("ids") if isinstance(share, dict) else None
-    found = [*_listed(address.get("files")), *_listed(shared)]
-    return list(dict.fromkeys(found))
-
-
-def _listed(value: object) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
+    return list(dict.fromkeys([*listed(address.get("files")), *files_in(address)]))
 
 
 async def _quietly(work: object) -> None:
