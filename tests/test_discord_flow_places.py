@@ -12,7 +12,7 @@ from bot.core.guilds import Rules, ThreadMode
 from bot.core.request import Requester, State
 from tests.fakes.clock import HandClock
 from tests.fakes.discord import labels, pictures, text
-from tests.fakes.discord_house import BY_TOKEN, DiscordHouse, discord_house
+from tests.fakes.discord_house import BY_TOKEN, CREATE, DiscordHouse, discord_house
 from tests.fakes.discord_places import make_thread
 
 
@@ -115,13 +115,23 @@ async def test_channel_makes_no_thread(house: DiscordHouse) -> None:
 # --- in the channel's own message -------------------------------------------------------------------------
 
 
-async def test_further_messages_of_a_result_in_the_channel_are_answers_too(house: DiscordHouse) -> None:
-    by = Requester("discord", str(house.guild.id), str(house.ann.id))
-    await house.studio.set_rules(by, Rules(thread_mode=ThreadMode.CHANNEL), admin=True)
+@pytest.mark.parametrize("may_speak", [True, False])
+async def test_further_messages_of_a_result_come_in_the_channel(house: DiscordHouse, may_speak: bool) -> None:
+    await _mode(house, ThreadMode.CHANNEL)
+    house.discord.allow(house.general, send_messages=may_speak)
     call = await house.imagine("a {red, green} fox --count 6")
     await house.idle()
     assert [len(pictures(each)) for each in house.discord.messages(house.general)] == [10, 2]
-    assert [len(pictures(each)) for each in call.followups] == [2]
+    assert len(call.followups) == (0 if may_speak else 1)
+
+
+async def test_a_further_message_that_is_not_confirmed_is_not_made_twice(house: DiscordHouse) -> None:
+    await _mode(house, ThreadMode.CHANNEL)
+    for route in (CREATE, "POST /webhooks/*/*"):
+        house.discord.on(route).lose(status=503)
+    await house.imagine("a {red, green} fox --count 6")
+    await house.idle()
+    assert [len(pictures(each)) for each in house.discord.messages(house.general)] == [10, 2]
 
 
 # --- where the bot itself cannot come ---------------------------------------------------------------------
