@@ -4,8 +4,8 @@ ends as the result. Where it was asked in a thread, that thread and no receipt.
 The address, all JSON: team, enterprise, channel (a user's id until the first message gives that of the direct
 messages), user, key (of the event), thread (it was asked in), reply (a response_url), both (also to the
 channel), prompt, told (differences from the defaults), spoiler (no previews); then group, root, status (ts),
-files, more (ts of further messages), share,
-pinged."""
+files, more (ts of further
+messages), share, pinged."""
 
 from __future__ import annotations
 
@@ -250,10 +250,19 @@ class SlackConversation:
         self, workspace: Workspace, result: ImageResult, shown: Sequence[Picture]
     ) -> list[tuple[Picture, str]]:
         """Each picture with its file, empty where it was shared instead."""
-        if shown:
-            return await Showing(workspace, self._address, self._note, self._sleep).show(result, shown)
         user = self._text("user")
-        await self._edit_status(workspace, render.unfinished(result, user=user, alone=self._alone))
+        if not shown:
+            await self._edit_status(workspace, render.unfinished(result, user=user, alone=self._alone))
+            return []
+        try:
+            return await Showing(workspace, self._address, self._note, self._sleep).show(result, shown)
+        except Denied as error:
+            if isinstance(error, Closed):
+                raise
+            log.warning("Slack takes pictures in no form: %s", error.detail)
+        links = [self._desk.link(picture) for picture in shown if not render.is_hidden(result, picture)]
+        message = render.untaken(result, [link for link in links if link], user=user, alone=self._alone)
+        await self._edit_status(workspace, message)
         return []
 
     async def _say_lost(self, workspace: Workspace, result: ImageResult, error: Closed) -> None:

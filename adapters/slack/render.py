@@ -174,6 +174,21 @@ def lost(result: ImageResult, channel: str) -> Rendered:
     return _message(line)
 
 
+def untaken(result: ImageResult, links: Sequence[str], *, user: str, alone: bool) -> Rendered:
+    """The status message where Slack takes pictures in no form. links: where they can be seen instead."""
+    line = [emoji("warning"), words(" Slack does not take the files here.")]
+    said = [rich([words(_prompt(result.prompt), bold=True), words(" · "), person(user)])] if alone else []
+    named = [f"<{link}|Picture {number}>" for number, link in enumerate(links[:MOST_NUMBERED], 1)]
+    shown = [section(" · ".join(named[at : at + PER_MESSAGE])) for at in range(0, len(named), PER_MESSAGE)]
+    return _message(
+        line,
+        *said,
+        *shown,
+        *context(messages.finished_line(result)),
+        *_result_buttons(result, list(result.pictures[:MOST_NUMBERED])),
+    )
+
+
 def pictures(result: ImageResult, files: Sequence[tuple[Picture, str]]) -> list[Block]:
     """Image blocks; a picture behind a spoiler is a button, since Slack hides nothing in a message."""
     several = len(result.pictures) > 1

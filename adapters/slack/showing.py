@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from adapters.slack import render
@@ -63,9 +64,12 @@ class Showing:
     async def _as_blocks(self, result: ImageResult, pairs: Pairs) -> bool:
         """Edit the pictures into the messages; False where Slack does not take them there."""
         visible = [file for picture, file in pairs if not is_hidden(result, picture)]
+        hidden = [file for picture, file in pairs if is_hidden(result, picture)]
         for number in range(BLOCKS_TRIES):
             try:
                 await self._files.processed(visible)
+                with suppress(Unprocessed):  # they are shown on demand, later
+                    await self._files.processed(hidden)
                 await self._edit_all(result, pairs)
                 return True
             except (Unprocessed, Denied) as error:

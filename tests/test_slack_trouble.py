@@ -1,0 +1,88 @@
+"""What people get in Slack where something is in the way: too many pictures, a place that closed, late forms."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from adapters.slack import render
+from bot.core.request import ImageResult, Picture, Requester, State
+from tests.fakes.slack_house import SlackHouse, slack_house
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[SlackHouse]:
+    """The program."""
+    async with slack_house(tmp_path) as house:
+        yield house
+
+
+# --- many pictures ----------------------------------------------------------------------------------------
+
+
+async def test_more_pictures_than_a_message_takes_come_in_several_each_once(house: SlackHouse) -> None:
+    slack = house.slack
+    slack.drop("chat.update", where=lambda call: "11 to 20" in str(call.get("text")))
+    await slack.bob.command("{a, b, c} fox --count 8 --steps 1 --size 64x64")
+    root = await slack.until_message(slack.general, "fox")
+    await slack.until(lambda: len(slack.images(slack.thread(root))) == 24, 30.0)
+    status, second, third = slack.thread(root)
+    assert [len(slack.images(each)) for each in (status, second, third)] == [10, 10, 4]
+    assert len({picture.file for picture in slack.images([status, second, third])}) == 24
+    assert slack.labels(status)[-3:] == ["Again", "Remix", "Delete"]
+    assert slack.labels(third) == [*(f"U{n}" for n in range(21, 25)), *(f"V{n}" for n in range(21, 25))]
+    await slack.bob.press(status, "Delete")
+    await slack.until(lambda: slack.thread(root) == [])
+
+
+def test_however_many_pictures_no_message_has_over_fifty_blocks(tmp_path: Path) -> None:
+    pictures = tuple(
+        Picture(f"{n}.png", n, tmp_path, "image/png", 64, 64, n, "alt", {}, spoiler=True) for n in range(160)
+    )
+    by = Requester("slack", "T1", "U1")
+    result = ImageResult("AAAAAAAA", by, "a fox", State.DONE, pictures=pictures, vary=True, upscale=True)
+    shown = [(picture, "") for picture in pictures]
+    links = [f"https://example.com/{picture.name}" for picture in pictures]
+    for message in (
+        render.finished(result, shown, user="U1", alone=True, below=True),
+        render.further(result, shown[:10]),
+        render.untaken(result, links, user="U1", alone=True),
+    ):
+        assert len(message.blocks) <= 50
+
+
+# --- places that close ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["archived", "thrown out"])
+async def test_pictures_that_may_not_be_posted_any_more_are_told_of_and_can_be_seen(
+    house: SlackHouse, how: str
+) -> None:
+    slack = house.slack
+    hold = house.backend.hold("done")
+    await slack.bob.command("a red fox")
+    await hold.reached.wait()
+    if how == "archived":
+        slack.general.archived = True
+    else:
+        slack.general.members.discard(slack.installation().bot_user)
+    hold.release()
+    await slack.until(lambda: slack.messages(slack.bob.dm))
+    (told,) = slack.messages(slack.bob.dm)
+    assert "I can't post in" in told.text
+    command = slack.read(told).splitlines()[-1].partition("/imagine ")[2]
+    await slack.bob.command(command, slack.add_channel("elsewhere"))
+    assert len(slack.images(slack.bob.ephemerals[-1])) == 1
+
+
+async def test_a_receipt_whose_thread_was_emptied_does_not_go_on_for_ever(house: SlackHouse) -> None:
+    slack = house.slack
+    hold = house.backend.hold("done")
+    await slack.bob.command("a red fox")
+    await hold.reached.wait()
+    house.replies()[0].deleted = True
+    hold.release()
+    (root,) = slack.messages(slack.general)
+    await slack.until(lambda: root.text.startswith(":wastebasket:"))
