@@ -102,7 +102,39 @@ async def test_a_refusal_after_a_deferred_answer_is_still_private(
     go = await _slowly(house, monkeypatch)
     await house.imagine("a red fox --stpes 20")
     go.set()
-    await house.until(lambda: house.discord.private(house.ann))
-    (told,) = house.discord.private(house.ann)
-    assert text(told).startswith("Not queued: ")
+    await house.until(lambda: text(house.receipt(call)).startswith("Not queued: "))
     assert house.discord.messages(house.general) == []
+
+
+# --- an answer on a connection that breaks ----------------------------------------------------------------
+
+ANSWER = "POST /interactions/*/*/callback"
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_a_broken_connection_costs_no_request(house: DiscordHouse, arrived: bool) -> None:
+    house.discord.on(ANSWER).cut(applied=arrived)
+    call = await house.imagine()
+    await house.idle()
+    assert text(house.receipt(call)).startswith("✅ **a red fox**")
+    assert len(house.discord.messages(house.general)) == 1
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_a_broken_connection_costs_no_refusal(house: DiscordHouse, arrived: bool) -> None:
+    house.discord.on(ANSWER).cut(applied=arrived)
+    prompt = ("fox " * 990).strip()
+    await house.imagine(prompt)
+    (told,) = house.discord.private(house.ann)
+    assert [file.data.decode() for file in told.attachments] == [prompt]
+
+
+async def test_a_refusal_is_told_also_where_the_deferred_answer_stays(
+    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = await _slowly(house, monkeypatch)
+    house.discord.on("DELETE /webhooks/*/*/messages/@original").refuse(10008)
+    call = await house.imagine("a red fox --stpes 3")
+    assert call.answer == 5
+    go.set()
+    await house.until(lambda: text(house.receipt(call)).startswith("Not queued: "))

@@ -10,9 +10,11 @@ import asyncio
 import io
 import logging
 import secrets
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
+import aiohttp
 import discord
 from discord import ui
 
@@ -36,8 +38,12 @@ log = logging.getLogger(__name__)
 
 Interaction: TypeAlias = "discord.Interaction[discord.Client]"
 
+T = TypeVar("T")
+
 PATIENCE: Final = 1.5
 """Seconds after which the response is deferred."""
+BROKEN: Final = (aiohttp.ClientConnectionError, ConnectionError)
+"""How a connection that broke shows, with or without the request having arrived."""
 WHY_MOST: Final = 2500  # characters of what is wrong with a request
 DIRECT: Final = "dm"
 _THREADED: Final = (discord.ChannelType.text, discord.ChannelType.news)
@@ -150,7 +156,7 @@ class Answer:
             if not self.given and not self.interaction.response.is_done():
                 try:
                     await self.interaction.response.defer(thinking=True)
-                except discord.HTTPException as error:
+                except (discord.HTTPException, *BROKEN) as error:
                     log.info("interaction %s: not deferred: %s", self.interaction.id, error)
 
     def close(self) -> None:
@@ -167,7 +173,7 @@ class Answer:
                 message = await self.interaction.edit_original_response(view=view)
                 return str(message.id)
             try:
-                told = await response.send_message(view=view)
+                told = await surely(lambda: response.send_message(view=view))
             except discord.HTTPException as error:
                 if error.code not in (ANSWERED, UNKNOWN_INTERACTION):
                     raise
@@ -181,8 +187,24 @@ class Answer:
         async with self._lock:
             self.close()
             if self.interaction.response.is_done():
-                await self.interaction.delete_original_response()
+                await self._take_back()
             await _send(self.interaction, view, file)
+
+    async def _take_back(self) -> None:
+        """The deferred answer goes; where it stays, the reason is told all the same."""
+        try:
+            await self.interaction.delete_original_response()
+        except (discord.HTTPException, *BROKEN) as error:
+            log.info("interaction %s: its answer stays: %s", self.interaction.id, error)
+
+
+async def surely(send: Callable[[], Awaitable[T]]) -> T:
+    """A first response, sent again where the connection broke, as idle ones do: had it arrived, Discord would
+    not take the second."""
+    try:
+        return await send()
+    except BROKEN:
+        return await send()
 
 
 async def tell(
@@ -203,11 +225,19 @@ async def _send(
         if interaction.response.is_done():
             await interaction.followup.send(view=view, files=files, ephemeral=ephemeral)
         else:
-            await interaction.response.send_message(view=view, files=files, ephemeral=ephemeral)
+            await surely(partial(_respond, interaction, view, files, ephemeral))
     except discord.HTTPException as error:
         if error.code not in (ANSWERED, UNKNOWN_INTERACTION):
             raise
         log.info("interaction %s: nobody is there to be told: %s", interaction.id, error)
+
+
+async def _respond(
+    interaction: Interaction, view: ui.LayoutView, files: Sequence[discord.File], ephemeral: bool
+) -> None:
+    for file in files:
+        file.reset()
+    await interaction.response.send_message(view=view, files=files, ephemeral=ephemeral)
 
 
 # --- asking -----------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Saying things in one place: which token reaches a message, and what to do where one does not.
 
 The interaction's token is the fast path while it lives, for the answer itself; the bot's own reaches it after
-that, and reaches threads. Further messages are the bot's own wherever it may speak, for only those have a nonce:
-one whose making was not confirmed is not made twice. An archived thread is opened and tried again.
+that, and reaches threads. Further messages are the bot's own wherever it may speak: only those have a nonce,
+so that one whose making was not confirmed is not made twice. An archived thread is opened and tried again.
 """
 
 from __future__ import annotations
