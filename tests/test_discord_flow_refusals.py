@@ -102,7 +102,9 @@ async def test_a_refusal_after_a_deferred_answer_is_still_private(
     go = await _slowly(house, monkeypatch)
     await house.imagine("a red fox --stpes 20")
     go.set()
-    await house.until(lambda: text(house.receipt(call)).startswith("Not queued: "))
+    await house.until(lambda: house.discord.private(house.ann))
+    (told,) = house.discord.private(house.ann)
+    assert text(told).startswith("Not queued: ")
     assert house.discord.messages(house.general) == []
 
 
