@@ -1,7 +1,8 @@
-"""Where one request is answered: receipt, thread, status, result. Every step is stored before the next."""
+"""Where one request is answered: receipt, thread, status, result. Each step can be found or made again."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -52,18 +53,29 @@ class DiscordConversation:
     # --- before anything is made ---
 
     async def prepare(self, store: Keep) -> Address:
-        """Receipt, thread, status message: each once, whatever happens in between."""
+        """Receipt, thread, status message: each once, whatever happens in between. A step is stored while the
+        next is under way."""
         self._keep = store
         self.adapter.live(self)
         if not self.place.receipt:
-            await self.note(receipt=await self._receipt())
-        elif not self.place.status:
-            await self.note()
+            self._know(receipt=await self._receipt())
         if self.place.threads and not self.place.thread:
-            await self._open_thread()
+            await self._while_noting(self._open_thread())
         if not self.place.status:
-            await self.note(status=await self._status())
+            if self.place.thread:
+                await self._while_noting(self._open_status())
+            await self.note(status=self.place.status or self.place.receipt)
         return place_to_json(self.place)
+
+    def _know(self, **changes: Any) -> None:
+        self.place = replace(self.place, **changes)
+
+    async def _while_noting(self, step: Awaitable[None]) -> None:
+        noting = asyncio.ensure_future(self.note())
+        try:
+            await step
+        finally:
+            await noting
 
     async def _receipt(self) -> str:
         """The first response, if Discord took it: an acknowledgement may have been cut off on either side."""
@@ -100,23 +112,22 @@ class DiscordConversation:
                 thread = place.receipt
             else:
                 log.info("message %s: no thread: %s %s", place.receipt, error.message, error.detail)
-                await self.note(threads=False)
+                self._know(threads=False)
                 return
-        await self.note(thread=thread)
+        self._know(thread=thread)
 
-    async def _status(self) -> str:
-        """The message in the thread that carries everything; without a thread it is the receipt."""
+    async def _open_status(self) -> None:
+        """The message in the thread that carries everything; where there can be none it is the receipt."""
         place = self.place
-        if not place.thread:
-            return place.receipt
         try:
-            return await self.speaker.create(
+            status = await self.speaker.create(
                 place, Body(render.waiting(place)), nonce=f"{place.interaction}s"
             )
         except Refused as error:
             log.info("thread %s: not writable: %s %s", place.thread, error.message, error.detail)
-            await self.note(thread="", threads=False)
-            return place.receipt
+            self._know(thread="", threads=False)
+        else:
+            self._know(status=status)
 
     # --- while it is made ---
 
