@@ -256,10 +256,10 @@ class SlackConversation:
             return []
         try:
             return await Showing(workspace, self._address, self._note, self._sleep).show(result, shown)
-        except Denied as error:
-            if isinstance(error, Closed):
-                raise
-            log.warning("Slack takes pictures in no form: %s", error.detail)
+        except Closed:
+            raise
+        except Refused as error:  # also where no form of a picture is small enough
+            log.warning("Slack takes pictures in no form: %s %s", error.message, error.detail)
         links = [self._desk.link(picture) for picture in shown if not render.is_hidden(result, picture)]
         message = render.untaken(result, [link for link in links if link], user=user, alone=self._alone)
         await self._edit_status(workspace, message)

@@ -72,9 +72,12 @@ class Showing:
                     await self._files.processed(hidden)
                 await self._edit_all(result, pairs)
                 return True
-            except (Unprocessed, Denied) as error:
-                if isinstance(error, Closed):
-                    raise
+            except Closed:
+                raise
+            except Unprocessed as error:  # a shared file shows itself once it is processed
+                log.info("pictures not taken as blocks: %s %s", error.message, error.detail)
+                return False
+            except Denied as error:
                 log.info("pictures not taken as blocks: %s %s", error.message, error.detail)
             if number + 1 < BLOCKS_TRIES:
                 await self._sleep(BLOCKS_AGAIN * 2.0**number)
