@@ -117,7 +117,7 @@ async def test_show_recipe_and_history_speak_of_ones_own(house: SlackHouse) -> N
     (_, first), (_, second) = house.backend.submitted
     assert (first.prompt, first.seed, first.steps) == (second.prompt, second.seed, second.steps)
     await slack.ann.command("show AAAAAAAA")
-    assert "no job AAAAAAAA" in slack.read(slack.ann.ephemerals[-1])
+    await house.told(slack.ann, "no job AAAAAAAA")
 
 
 async def test_settings_and_help(house: SlackHouse) -> None:

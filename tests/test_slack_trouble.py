@@ -1,4 +1,4 @@
-"""What people get in Slack where something is in the way: too many pictures, a place that closed, late forms."""
+"""What people get in Slack where something is in the way: many pictures, a place that closed, a late form."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack import render
+from bot.core.guilds import Rules
 from bot.core.request import ImageResult, Picture, Requester, State
 from tests.fakes.slack_house import SlackHouse, slack_house
 
@@ -74,7 +75,7 @@ async def test_pictures_that_may_not_be_posted_any_more_are_told_of_and_can_be_s
     assert "I can't post in" in told.text
     command = slack.read(told).splitlines()[-1].partition("/imagine ")[2]
     await slack.bob.command(command, slack.add_channel("elsewhere"))
-    assert len(slack.images(slack.bob.ephemerals[-1])) == 1
+    assert len(slack.images(await house.told(slack.bob))) == 1
 
 
 async def test_a_receipt_whose_thread_was_emptied_does_not_go_on_for_ever(house: SlackHouse) -> None:
@@ -86,3 +87,62 @@ async def test_a_receipt_whose_thread_was_emptied_does_not_go_on_for_ever(house:
     hold.release()
     (root,) = slack.messages(slack.general)
     await slack.until(lambda: root.text.startswith(":wastebasket:"))
+
+
+# --- private answers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["command", "shortcut"])
+async def test_a_form_that_opens_too_late_is_asked_for_again(house: SlackHouse, way: str) -> None:
+    slack = house.slack
+    slack.refuse("views.open", "expired_trigger_id")
+    if way == "command":
+        await slack.bob.command("")
+    else:
+        await slack.bob.shortcut("imagine_anywhere")
+    told = await house.told(slack.bob, "took too long")
+    assert "Try it again" in slack.read(told)
+
+
+async def test_an_answer_whose_address_is_used_up_comes_by_direct_message(house: SlackHouse) -> None:
+    slack = house.slack
+    await slack.bob.command("", slack.add_channel("closed", bot=False))
+    await slack.bob.until_modal()
+    for url in slack.world.response_urls.values():
+        url.uses = 5
+    await slack.bob.submit({"Prompt": "a red fox"})
+    told = await house.told(slack.bob, "/invite @fairbrush")
+    assert slack.labels(told) == ["Send to my DM"]
+    assert told.channel == slack.bob.dm.id
+
+
+async def test_a_result_whose_files_were_deleted_is_shown_without_them(house: SlackHouse) -> None:
+    slack = house.slack
+    await slack.bob.command("a red fox --seed 7")
+    await house.finished()
+    for file in slack.world.files.values():
+        file.deleted = True
+    await slack.bob.command("show")
+    told = await house.told(slack.bob, "seed 7")
+    assert slack.images(told) == []
+
+
+async def test_a_long_recipe_is_whole(house: SlackHouse) -> None:
+    slack = house.slack
+    prompt, negative = "fox " * 480 + "end-of-prompt", "dog " * 480 + "end-of-negative"
+    await slack.bob.command(f'{prompt} --negative "{negative}"')
+    await house.finished()
+    await slack.bob.command("recipe")
+    (answer,) = slack.bob.ephemerals
+    assert prompt in slack.read(answer)
+    assert negative in slack.read(answer)
+
+
+async def test_a_form_offers_as_many_pictures_as_are_usual_here(house: SlackHouse) -> None:
+    slack = house.slack
+    ann = Requester("slack", slack.ann.team, slack.ann.id)
+    await house.studio.set_rules(ann, Rules(count=3), admin=True)
+    await slack.bob.command("")
+    await slack.bob.until_modal()
+    await slack.bob.submit({"Prompt": "a red fox"})
+    assert len(slack.images(await house.finished())) == 3

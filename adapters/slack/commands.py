@@ -45,10 +45,13 @@ async def command(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
     text = typed(str(body.get("text") or ""), bot=visit.bot)
     try:
         if not text:
-            slack.later(slack.forms.open_imagine(visit))
+            slack.later(flow.guarded(slack, visit, partial(slack.forms.open_imagine, visit)))
             await ack()
         elif (asked := subcommand(text)) == ("settings", ""):
             slack.later(flow.guarded(slack, visit, partial(settings.asked, slack, visit)))
+            await ack()
+        elif asked is not None and asked[0] == "show":  # Slack may not take its pictures any more
+            slack.later(flow.guarded(slack, visit, partial(pages.tell, slack, visit, *asked)))
             await ack()
         elif asked is not None:
             await say(ack, await pages.page(slack, visit, *asked))

@@ -62,13 +62,14 @@ _NUMBERS: Final = {
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What can be asked for here. picture: there is one to start from, so its strength counts; where:
-    whether it is known in which channel it would be answered; else that is asked."""
+    whether it is known in which channel it would be answered; else that is asked; count: the usual one."""
 
     limits: Limits
     models: Sequence[Model]
     styles: Mapping[str, str]
     picture: bool = False
     where: bool = True
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def inputs(filled: Filled, offer: Offer, *, full: bool) -> list[Block]:
         _text(PROMPT, "Prompt", filled, multiline=True, needed=True, most=LONGEST),
         _select(SHAPE, "Shape", filled, {USUAL: "The usual one", **SHAPES}),
         _select(STYLE, "Style", filled, {USUAL: "None", **{name: name for name in offer.styles}}),
-        _select(COUNT, "How many", filled, counts),
+        entries.select(COUNT, "How many", filled.get(COUNT) or str(offer.count), counts),
     ]
     if full:
         blocks += _more(filled, offer)

@@ -100,25 +100,35 @@ def explain(error: FairbrushError) -> str:
     return error.message
 
 
-async def whisper(slack: Slack, visit: Visit, answer: Rendered) -> None:
-    """Say something to one person alone: where they are, or by direct message where that cannot be."""
+async def whisper(slack: Slack, visit: Visit, answer: Rendered, *, bare: Rendered | None = None) -> None:
+    """Say something to one person alone: where they are, or by direct message where that cannot be. bare:
+    the same without what Slack may not take."""
     try:
-        workspace = await slack.clients.workspace(visit.team, visit.enterprise)
-        if visit.reply:
+        await _whisper(slack, visit, answer)
+    except Fault as error:
+        log.info("a private answer was not said: %s %s", error.message, error.detail)
+        if bare is not None:
+            await whisper(slack, visit, bare)
+
+
+async def _whisper(slack: Slack, visit: Visit, answer: Rendered) -> None:
+    workspace = await slack.clients.workspace(visit.team, visit.enterprise)
+    if visit.reply:
+        try:
             await workspace.respond(visit.reply, answer.text, answer.blocks)
             return
-        if visit.channel and visit.kind != "im":
-            try:
-                await workspace.whisper(
-                    visit.channel, visit.user, answer.text, answer.blocks, thread=visit.thread or None
-                )
-                return
-            except Closed as error:
-                log.info("not said in the channel: %s", error.detail)
-        where, thread = (visit.channel, visit.thread) if visit.kind == "im" else (visit.user, "")
-        await workspace.post(where, answer.text, answer.blocks, thread=thread or None)
-    except Fault as error:  # there is no other way to tell them
-        log.info("a private answer was not said: %s %s", error.message, error.detail)
+        except Fault as error:  # it is good for half an hour
+            log.info("not answered where it was asked: %s %s", error.message, error.detail)
+    if visit.channel and visit.kind != "im":
+        try:
+            await workspace.whisper(
+                visit.channel, visit.user, answer.text, answer.blocks, thread=visit.thread or None
+            )
+            return
+        except Closed as error:
+            log.info("not said in the channel: %s", error.detail)
+    where, thread = (visit.channel, visit.thread) if visit.kind == "im" else (visit.user, "")
+    await workspace.post(where, answer.text, answer.blocks, thread=thread or None)
 
 
 async def refused(slack: Slack, visit: Visit, error: FairbrushError, text: str = "") -> None:

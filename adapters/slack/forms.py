@@ -155,12 +155,14 @@ class Forms:
     async def _offer(self, visit: Visit, state: State) -> Offer:
         studio = self._slack.studio
         rules = await studio.rules(visit.requester.tenant, visit.channel)
+        limits = studio.limits_of(rules, visit.requester.nouns)
         return Offer(
-            studio.limits_of(rules, visit.requester.nouns),
+            limits,
             studio.models(),
             studio.settings.styles,
             picture=state.picture,
             where=bool(state.channel),
+            count=min(rules.count or 1, limits.max_count),
         )
 
     def _view(self, state: State, filled: Filled, offer: Offer, *, title: str = "") -> Block:

@@ -55,7 +55,6 @@ async def _written(slack: Slack, body: dict[str, Any], visit: Visit) -> None:
 
 async def _paged(slack: Slack, visit: Visit, name: str, group: str) -> None:
     try:
-        answer = await pages.page(slack, visit, name, group)
+        await pages.tell(slack, visit, name, group)
     except FairbrushError as error:
-        answer = render.refusal(flow.explain(error), "")
-    await flow.whisper(slack, visit, answer)
+        await flow.whisper(slack, visit, render.refusal(flow.explain(error), ""))

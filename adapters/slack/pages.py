@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from adapters.slack import names, settings
-from adapters.slack.blocks import Block, button, context, image, literal, section, spoken, words
+from adapters.slack import flow, names, settings
+from adapters.slack.blocks import Block, button, context, image, literal, preformatted, section, spoken, words
 from adapters.slack.files import files_in
 from adapters.slack.names import COMMAND, NOUNS
 from adapters.slack.render import Rendered, notice
@@ -46,6 +46,15 @@ async def page(slack: Slack, visit: Visit, name: str, group: str) -> Rendered:
         case "settings":
             return await settings.page(slack, visit)
     return help_page()
+
+
+async def tell(slack: Slack, visit: Visit, name: str, group: str) -> None:
+    """Say it privately, without pictures where one of them was deleted. Raises as page()."""
+    answer = await page(slack, visit, name, group)
+    bare = [block for block in answer.blocks if block["type"] != "image"]
+    await flow.whisper(
+        slack, visit, answer, bare=Rendered(answer.text, bare) if bare != answer.blocks else None
+    )
 
 
 # --- the queue --------------------------------------------------------------------------------------------
@@ -126,7 +135,9 @@ async def recipe(slack: Slack, visit: Visit, group: str) -> Rendered:
     made = any(job.pictures for job in stored.jobs)
     options = await slack.studio.options_of(stored.group_id, visit.requester, index=0 if made else None)
     line = f"{COMMAND} {format_options(options)}"
-    return Rendered(spoken([words(line)]), [literal("The recipe, for here and for Discord:"), literal(line)])
+    return Rendered(
+        spoken([words(line)]), [literal("The recipe, for here and for Discord:"), preformatted(line)]
+    )
 
 
 async def _group(slack: Slack, visit: Visit, group: str) -> StoredGroup:

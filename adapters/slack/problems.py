@@ -65,6 +65,16 @@ PASSING_CODES: Final = frozenset(
 )
 """Slack's own trouble."""
 
+LATE_CODES: Final = frozenset(
+    {
+        "exchanged_trigger_id",
+        "expired_trigger_id",
+        "trigger_exchanged",
+        "trigger_expired",
+    }
+)
+"""A form was to be opened more than three seconds after what asked for it, or once more."""
+
 NO_RETRY_AFTER: Final = 30.0
 
 TROUBLE: Final = (SlackClientError, aiohttp.ClientError, OSError)
@@ -111,6 +121,8 @@ def _answered(error: SlackApiError, method: str) -> Fault:
         return Gone("The message is gone.", detail=detail)
     if code in CLOSED_CODES:
         return Closed(code, detail=detail)
+    if code in LATE_CODES:
+        return TimedOut("The form took too long to open. Try it again.", detail=detail)
     if status >= 500 or not code or code in PASSING_CODES:
         return Unavailable("Slack has trouble of its own.", detail=detail)
     notes = data.get("response_metadata") if isinstance(data, dict) else None

@@ -12,6 +12,7 @@ from typing import Final
 from adapters.slack import names
 from adapters.slack.blocks import (
     MAX_TEXT,
+    MAX_VALUE,
     Block,
     actions,
     button,
@@ -41,7 +42,6 @@ MOST_PARTS: Final = 8  # sections that a text may take
 ROW: Final = 5  # buttons in a row that phones still show well
 PER_MESSAGE: Final = 10  # pictures; a message may have 50 blocks, and their texts a length that is not told
 MOST_NUMBERED: Final = 40  # pictures with buttons of their own in one message
-MAX_VALUE_TEXT: Final = 1900  # characters of a request that a button can carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +295,7 @@ def refusal(message: str, text: str, *, command: str = "") -> Rendered:
     if text:
         whole = f"{command} {text}" if command else text
         blocks += [literal(whole[at : at + MAX_TEXT]) for at in range(0, len(whole), MAX_TEXT)][:MOST_PARTS]
-    fits = text and len(text) <= MAX_VALUE_TEXT
+    fits = text and len(text) <= MAX_VALUE
     return Rendered(
         spoken([words(said)]), [*blocks, *actions(*([button("Edit", names.EDIT, text)] if fits else []))]
     )

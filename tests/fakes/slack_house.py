@@ -22,6 +22,7 @@ from bot.core.studio import Studio
 from tests.fakes.backend import FakeBackend
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.slack import Slack
+from tests.fakes.slack_people import Person
 from tests.fakes.slack_state import Message
 
 
@@ -61,6 +62,16 @@ class SlackHouse:
 
         await self.slack.until(found, seconds)
         return found()[0]
+
+    async def told(self, person: Person, text: str = "", seconds: float = 20.0) -> Message:
+        """The last thing said to one person alone with this text in it, once there is one."""
+
+        def found() -> list[Message]:
+            said = [*self.slack.messages(person.dm), *person.ephemerals]
+            return [m for m in said if m.bot_id and text in self.slack.read(m)]
+
+        await self.slack.until(found, seconds)
+        return found()[-1]
 
 
 def slack_settings(
