@@ -68,6 +68,22 @@ def test_one_record_is_one_line_and_holds_no_secret() -> None:
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://discord.com/api/v10/webhooks/12/to-ken.secret/messages/@original",
+        "https://discord.com/api/v10/interactions/12/to-ken.secret/callback?with_response=1",
+        "https://hooks.slack.com/commands/T1/12/to-ken.secret",
+    ],
+)
+def test_no_log_line_holds_the_token_of_an_address(address: str) -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "it broke: url='%s'", (address,), None)
+    line = OneLine([]).format(record)
+    assert "to-ken" not in line
+    assert "secret" not in line
+    assert address.split("/")[2] in line
+
+
 def test_settings_have_the_documented_defaults(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert (settings.host, settings.port) == ("127.0.0.1", 8765)

@@ -11,9 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from adapters.discord import create, invite
+from adapters.discord.errors import fault
 from adapters.discord.permissions import WHY, needed
 from adapters.discord.starts import DAY, Starts
 from bot.app import build
@@ -343,3 +347,11 @@ async def test_no_secret_is_in_a_log_line(tmp_path: Path, caplog: pytest.LogCapt
             await house.idle()
     assert house.discord.token not in caplog.text
     assert call.token not in caplog.text
+
+
+def test_an_error_that_names_an_address_is_told_without_it() -> None:
+    url = URL("https://discord.com/api/v10/webhooks/12/to-ken.secret")
+    asked = aiohttp.RequestInfo(url, "POST", CIMultiDictProxy(CIMultiDict()), url)
+    error = fault(aiohttp.ClientResponseError(asked, (), status=400, message="Bad status line"))
+    assert "400 Bad status line" in error.detail
+    assert "to-ken" not in f"{error} {error.detail}"

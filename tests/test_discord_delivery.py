@@ -226,6 +226,8 @@ TROUBLES: dict[str, Callable[[DiscordHouse], object]] = {
     "not taken": lambda house: house.discord.on(EDIT).cut(applied=False),
     "thread lost": lambda house: house.discord.on("POST /channels/*/messages/*/threads").cut(),
     "status lost": lambda house: house.discord.on(CREATE).cut(),
+    "a page for a thread": lambda house: house.discord.on("POST /channels/*/messages/*/threads").fail(200),
+    "a page for a status": lambda house: house.discord.on(CREATE).lose(status=200),
 }
 
 

@@ -5,6 +5,7 @@ One place decides by status and code; nothing here waits or tries again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -22,6 +23,15 @@ HAS_THREAD, TOO_MANY_THREADS = 160004, 160006
 
 _GONE: Final = frozenset(
     {UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION}
+)
+
+_TROUBLES: Final = (
+    discord.DiscordException,
+    aiohttp.ClientError,
+    OSError,
+    TimeoutError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
 )
 
 
@@ -46,6 +56,11 @@ def fault(error: Exception) -> Fault:
             return _answered(error)
         case discord.GatewayNotFound():
             return Unavailable("Discord cannot be reached.", detail="no gateway")
+        case aiohttp.ClientResponseError():  # its text has the address in it, and a token with that
+            detail = f"{type(error).__name__}: {error.status} {error.message}"
+            return Unavailable("Discord cannot be reached.", detail=detail)
+        case json.JSONDecodeError() | UnicodeDecodeError():
+            return Unavailable("Discord's answer cannot be read.", detail=f"{type(error).__name__}: {error}")
     return Unavailable("Discord cannot be reached.", detail=f"{type(error).__name__}: {error}")
 
 
@@ -80,7 +95,7 @@ def translated() -> Iterator[None]:
     """Turn what the library and the network raise into a Fault."""
     try:
         yield
-    except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
+    except _TROUBLES as error:
         raise fault(error) from error
     except RuntimeError as error:
         if "Session is closed" not in str(error):

@@ -18,6 +18,7 @@ from discord.http import MultipartParameters, Route, handle_message_parameters
 from discord.webhook.async_ import async_context
 
 from adapters.discord.errors import translated
+from bot.core.errors import Unavailable
 
 LOADING: Final = 1 << 7
 RESPONSES: Final = "/webhooks/{webhook_id}/{webhook_token}/messages"
@@ -56,7 +57,7 @@ class Wire:
         found = await self._as_bot(
             Route("POST", "/channels/{channel_id}/messages", channel_id=channel), params
         )
-        return str(found["id"])
+        return _id(found)
 
     async def edit(self, channel: str, message: str, body: Body) -> None:
         """Make a message be `body`."""
@@ -81,7 +82,7 @@ class Wire:
             message_id=message,
         )
         found = await self._json(route, {"name": name, "auto_archive_duration": minutes})
-        return str(found["id"])
+        return _id(found)
 
     async def unarchive(self, thread: str) -> None:
         """Open an archived thread again."""
@@ -94,7 +95,7 @@ class Wire:
                 found = await client.http.request(route, files=params.files, form=params.multipart)
             else:
                 found = await client.http.request(route, json=params.payload)
-        return dict(found or {})
+        return _object(found)
 
     async def _json(self, route: Route, payload: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         client = await self._online()
@@ -103,18 +104,20 @@ class Wire:
                 found = await client.http.request(route)
             else:
                 found = await client.http.request(route, json=payload)
-        return dict(found or {})
+        return _object(found)
 
     # --- by an interaction's token ---
 
     async def original(self, application: str, token: str) -> Mapping[str, Any]:
         """The first response's message."""
-        return await self._by_token("GET", application, token, f"/{ORIGINAL}")
+        found = await self._by_token("GET", application, token, f"/{ORIGINAL}")
+        _id(found)
+        return found
 
     async def create_by_token(self, application: str, token: str, body: Body) -> str:
         """A follow-up message; its id."""
         params = _parameters(body)
-        return str((await self._by_token("POST", application, token, "", params))["id"])
+        return _id(await self._by_token("POST", application, token, "", params))
 
     async def edit_by_token(self, application: str, token: str, message: str, body: Body) -> None:
         """Make a message of the interaction be `body`; message: its id or ORIGINAL."""
@@ -145,13 +148,28 @@ class Wire:
                 files=params.files,
                 params={"wait": 1, "with_components": 1} if method == "POST" else None,
             )
-        return dict(found or {})
+        return _object(found)
 
 
 def session(client: discord.Client) -> aiohttp.ClientSession:
     """The library's own HTTP session; it gives its webhooks the same."""
     found: aiohttp.ClientSession = client.http._HTTPClient__session  # type: ignore[attr-defined]
     return found
+
+
+def _object(found: object) -> Mapping[str, Any]:
+    """An answer's object; nothing of nothing. Raises Unavailable for what is none, such as a proxy's page."""
+    if isinstance(found, Mapping):
+        return found
+    if found:
+        raise Unavailable("Discord's answer cannot be read.", detail="it is no JSON object")
+    return {}
+
+
+def _id(found: Mapping[str, Any]) -> str:
+    if "id" not in found:
+        raise Unavailable("Discord's answer cannot be read.", detail="it has no id")
+    return str(found["id"])
 
 
 def _parameters(body: Body, nonce: str | None = None) -> MultipartParameters:
