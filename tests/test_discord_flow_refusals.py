@@ -26,16 +26,24 @@ async def house(tmp_path: Path) -> AsyncIterator[DiscordHouse]:
 
 
 async def test_a_refusal_is_private_and_gives_the_prompt_back(house: DiscordHouse) -> None:
-    prompt = "a red fox --stpes 20 ```and `code`` --ar 16:9"
+    prompt = "a red fox --stpes 20 `and code`` --ar 16:9"
     call = await house.imagine(prompt)
     (told,) = house.discord.private(house.ann)
     assert told is call.original
     assert text(told).startswith("Not queued: ")
     assert "steps" in text(told)
-    assert f"```` {prompt} ````" in text(told) or f"````{prompt}````" in text(told)
+    assert text(told).endswith(f"\n```{prompt}```")
     assert labels(told) == ["Edit"]
     assert house.everything() == []
     assert house.backend.submitted == []
+
+
+@pytest.mark.parametrize("ticks", ["```", "`````"])
+async def test_no_markdown_comes_alive_behind_backticks(house: DiscordHouse, ticks: str) -> None:
+    await house.imagine(f"{ticks} [click](https://evil.example) **bold** {ticks} --stpes 3")
+    (told,) = house.discord.private(house.ann)
+    given = text(told).split("\n")[1].replace("\\`", "").replace("\\[", "").replace("\\*", "")
+    assert not set("`[*") & set(given)
 
 
 async def test_a_prompt_too_long_for_a_message_comes_back_as_a_file(house: DiscordHouse) -> None:

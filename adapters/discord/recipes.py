@@ -78,8 +78,8 @@ async def tell_own(adapter: Discord, interaction: Interaction, pressed: Pressed)
 async def _tell(interaction: Interaction, text: str, origin: str, button: ui.Button[Any]) -> None:
     items: list[ui.Item[ui.LayoutView]]
     attached: list[discord.File] = []
-    if len(text) <= SHOWN:
-        items = [render.text(lines(code(text), small(escape(origin))))]
+    if len(shown := code(text)) <= SHOWN:
+        items = [render.text(lines(shown, small(escape(origin))))]
     else:
         attached = [discord.File(io.BytesIO(text.encode("utf-8", "replace")), "recipe.txt")]
         items = [render.text(small(escape(origin)) or "Recipe"), ui.File("attachment://recipe.txt")]

@@ -32,8 +32,11 @@ def title(prompt: str) -> str:
 
 
 def code(text: str) -> str:
-    """A text whole, in a code span that it cannot leave; line breaks become spaces."""
+    """A text whole, in a code span that it cannot leave; line breaks become spaces. Three backticks in a row
+    end any span of Discord's, however long its own: such a text is escaped instead."""
     line = " ".join(clean(text).split())
+    if "```" in line:
+        return escape(line)
     longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
