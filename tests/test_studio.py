@@ -67,6 +67,22 @@ async def test_limits_hold_for_a_member_over_all_guilds(tmp_path: Path) -> None:
         hold.release()
 
 
+async def test_who_finds_no_place_is_told_when_the_next_is_free(tmp_path: Path) -> None:
+    backend = FakeBackend()
+    hold = backend.hold("start")
+    async with house(tmp_path, backends=[backend], limits=Limits(waiting_per_user=1)) as home:
+        await home.ask("in the way", user="zoe")
+        await home.until(hold.reached.is_set)
+        ticket = await home.ask("one")
+        await home.until_passing(lambda: home.desk.groups[ticket.group_id].by is not None)
+        with pytest.raises(QueueFull) as refused:
+            await home.ask("two")
+        by = home.desk.groups[ticket.group_id].by
+        assert by is not None
+        assert refused.value.retry_after == pytest.approx(max(1.0, by - home.clock.clock.now()))
+        hold.release()
+
+
 async def test_a_submitter_who_goes_away_during_the_commit_loses_nothing(tmp_path: Path) -> None:
     store = TroubledStore()
     async with house(tmp_path, store=store) as home:

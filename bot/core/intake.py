@@ -204,7 +204,18 @@ class Intake:
             (desk.waiting(requester.tenant), everywhere.waiting_per_guild, f"this {here}'s", ""),
         ):
             if waiting + jobs > most:
-                raise QueueFull(queue_full(waiting, most, jobs, whose=whose, note=note), field="count")
+                raise QueueFull(
+                    queue_full(waiting, most, jobs, whose=whose, note=note),
+                    field="count",
+                    retry_after=self._next_free(requester, own=whose == "your"),
+                )
+
+    def _next_free(self, requester: Requester, *, own: bool) -> float | None:
+        """Seconds until one of the requests that fill the places is done, at the 90 % end; None where no end
+        is known."""
+        groups = self._desk.of(requester) if own else self._desk.groups.values()
+        ends = [group.by for group in groups if group.requester.tenant == requester.tenant and group.by]
+        return max(1.0, min(ends) - self._clock.now()) if ends else None
 
     async def _stored(self, submission: Submission, draft: Ticket) -> StoredGroup:
         group_id, requests, options = new_group_id(), draft.requests, draft.options
