@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from PIL import Image
 
 from bot.core.pictures import read_recipe
@@ -32,8 +31,7 @@ from tests.fakes.slack_trouble import with_result
 
 SEED = 20_260_303
 
-# The stages of a request, in order: those of slack_trouble.py, and `queued`, `started`, `running` at the
-# backend.
+# The stages of a request, in order: those of slack_trouble.py, and `queued`, behind another one that runs.
 STAGES = (
     "ack",
     "root",
@@ -53,7 +51,6 @@ STAGES = (
 )
 # Where Slack takes no picture in a message, and files are shared into the thread; slow, so for the long run.
 SHARED = ("shared complete", "shared completed")
-AT_THE_BACKEND = ("started", "running")
 
 
 @dataclass
@@ -76,57 +73,11 @@ class Job:
         return self.asking.done() and not self.asking.result().failure
 
 
-class BackendStages:
-    """Where the program's backend tells how far it is, and waits while that is held."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self._held: dict[str, asyncio.Event] = {}
-        self._reached: dict[str, asyncio.Event] = {}
-        self._runner: web.AppRunner | None = None
-
-    async def start(self) -> None:
-        """Serve."""
-        app = web.Application()
-        app.add_routes([web.post("/stage/{name}", self._told)])
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-
-    async def aclose(self) -> None:
-        """Let everybody go on, and stop."""
-        for name in list(self._held):
-            self.release(name)
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    def hold(self, name: str) -> None:
-        """Hold who comes to this stage."""
-        self._held[name], self._reached[name] = asyncio.Event(), asyncio.Event()
-
-    def release(self, name: str) -> None:
-        """Let them go on."""
-        self._held.pop(name).set()
-
-    async def reached(self, name: str) -> None:
-        """Until one is there."""
-        await asyncio.wait_for(self._reached[name].wait(), 60)
-
-    async def _told(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        if name in self._held:
-            self._reached[name].set()
-            await self._held[name].wait()
-        return web.Response()
-
-
 @dataclass
 class Show:
     """A program at the local Slack, and all that was asked of it."""
 
     slack: Slack
-    backend: BackendStages
     program: Program
     data_dir: Path
     rng: random.Random
@@ -183,9 +134,7 @@ class Show:
         return any("Next" in m.text or "ahead" in m.text for m in self.statuses(job))
 
     def _hold(self, name: str, shared: bool) -> None:
-        if name in AT_THE_BACKEND:
-            self.backend.hold(name)
-        elif shared:
+        if shared:
             self.slack.hold(
                 "files.completeUploadExternal",
                 lambda call: bool(call.get("channel_id")),
@@ -195,16 +144,10 @@ class Show:
             self.slack.hold(name)
 
     async def _reached(self, name: str) -> None:
-        if name in AT_THE_BACKEND:
-            await self.backend.reached(name)
-        else:
-            await self.slack.reached(self._gate(name))
+        await self.slack.reached(self._gate(name))
 
     def _release(self, name: str) -> None:
-        if name in AT_THE_BACKEND:
-            self.backend.release(name)
-        else:
-            self.slack.release(self._gate(name), lose=name == "ack")
+        self.slack.release(self._gate(name), lose=name == "ack")
 
     def _gate(self, name: str) -> str:
         gates = self.slack.troubles.gates
@@ -272,8 +215,6 @@ def repeated(show: Show) -> int:
 @asynccontextmanager
 async def show_at(tmp_path: Path, seed: int) -> AsyncIterator[Show]:
     """A running program at an empty Slack."""
-    backend = BackendStages()
-    await backend.start()
     async with Slack() as slack:
         slack.courier.ack_seconds = 30.0  # the machine may be slow; what is late is another test's
         app = slack.world.app
@@ -282,9 +223,9 @@ async def show_at(tmp_path: Path, seed: int) -> AsyncIterator[Show]:
             "SLACK_APP_TOKEN": app.app_token,
             "FAIRBRUSH_SLACK_API_URL": slack.api_url,
         }
-        arguments = ["--stages", backend.url, "--data-dir", str(tmp_path)]
+        arguments = ["--stages", slack.url, "--data-dir", str(tmp_path)]
         program = Program(arguments, environment)
-        show = Show(slack, backend, program, tmp_path, random.Random(seed))
+        show = Show(slack, program, tmp_path, random.Random(seed))
         try:
             await show.start()
             yield show
@@ -292,7 +233,6 @@ async def show_at(tmp_path: Path, seed: int) -> AsyncIterator[Show]:
             await program.kill()
             for job in show.jobs:
                 job.asking.cancel()
-            await backend.aclose()
 
 
 async def close(show: Show, seed: int, stages: Sequence[str], began: float) -> None:
