@@ -189,6 +189,45 @@ async def test_a_platform_that_hangs_does_not_hold_up_another(tmp_path: Path) ->
         await app.aclose()
 
 
+async def test_a_tenant_that_must_wait_does_not_hold_up_another(tmp_path: Path) -> None:
+    board = Board(lambda: 0.0)
+    plain, stuck = board.conversation, asyncio.Event()
+
+    class Stuck:
+        """The one tenant's messages are limited for long."""
+
+        def __init__(self, address: Address) -> None:
+            page = plain(address)
+            self.prepare, self.show, self._page = page.prepare, page.show, page
+            self._held = str(address["page"]).startswith("held")
+
+        async def deliver(self, result: ImageResult) -> None:
+            if self._held:
+                await stuck.wait()
+            await self._page.deliver(result)
+
+    board.conversation = Stuck  # type: ignore[method-assign]
+    async with house(tmp_path, notebook=board, backends=[FakeBackend(slots=64)], limits=MANY) as home:
+        for number in range(3 * AT_A_TIME):
+            await home.ask("a flat colour --size 64x64", key=f"held{number}", guild="crowded")
+        await home.until_passing(lambda: not home.app._dispatcher._running)
+        await home.ask("a flat colour --size 64x64", key="free", guild="quiet")
+        await home.until_passing(lambda: bool(board.page("free").delivered), steps=200)
+        stuck.set()
+        await home.until_passing(home.idle)
+
+
+async def test_limits_that_say_when_they_end_are_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        page = home.page("k")
+        page.failures["deliver"] = [RateLimited("429", retry_after=2.0) for _ in range(8)]
+        await home.ask("a flat colour", key="k")
+        await home.until_passing(lambda: len(page.failures["deliver"]) == 7)
+        began = home.clock.time
+        await home.until_passing(lambda: bool(page.delivered))
+        assert 14.0 <= home.clock.time - began <= 20.0
+
+
 async def test_a_long_outage_ends_without_a_storm(tmp_path: Path) -> None:
     store, board = MemoryStore(), Board(lambda: 0.0)
     backend = FakeBackend(slots=64)

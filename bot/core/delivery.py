@@ -14,9 +14,10 @@ import zlib
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from bot.core.desk import LiveGroup
-from bot.core.errors import Fault, Gone, NotFound, Refused, Unavailable
+from bot.core.errors import Fault, Gone, NotFound, RateLimited, Refused, Unavailable
 from bot.core.patience import Tasks, insist
 from bot.core.ports import Adapter, Address, Clock, Conversation, JobStatus, Pace, Store, StoredGroup
 from bot.core.request import ImageResult, State
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST, RETRY_MOST = 1.0, 300.0
 GIVE_UP_AFTER = 7 * 24 * 3600.0  # a platform that is away for a week gets the rest by hand
-AT_A_TIME = 16  # results on their way to one platform
+AT_A_TIME = 8  # results on their way to one tenant
+ON_A_PLATFORM = 64  # and to all tenants of a platform: those that must wait leave room to the others
 ALL = 2**31 - 1
 CROWDED = 30.0  # seconds over which lines that found no room in a budget look again
 PASSING = 10.0  # seconds before the time shown passes in which a later one may take more of a budget
@@ -116,7 +118,10 @@ class Courier:
         self._lines: dict[str, Line] = {}
         self._tasks = Tasks()
         self._budget = EditBudget(clock)
-        self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_A_TIME))
+        self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(ON_A_PLATFORM)
+        )
+        self._tenant_gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._closed = False
 
     def serves(self, platform: str) -> bool:
@@ -243,7 +248,7 @@ class Courier:
         """The result, until it is shown; then out of the outbox."""
 
         async def once() -> None:
-            async with self._gates[line.platform]:
+            async with self._tenant_gate(line.tenant), self._gates[line.platform]:
                 result = await self._result(line)
                 self._budget.take(line.tenant, line.pace, result.state)
                 await line.conversation.deliver(result)
@@ -253,6 +258,10 @@ class Courier:
         if not await self._until_done(line, once, "deliver"):
             log.info("group %s: result not shown", line.group_id)
         await self._close(line)
+
+    def _tenant_gate(self, tenant: str) -> asyncio.Semaphore:
+        """Kept as long as somebody is in it or waits for it."""
+        return self._tenant_gates.setdefault(tenant, asyncio.Semaphore(AT_A_TIME))
 
     async def _result(self, line: Line) -> ImageResult:
         """Raises NotFound where it was deleted; then the message at least says how it ended."""
@@ -272,7 +281,7 @@ class Courier:
 
     async def _until_done(self, line: Line, once: Callable[[], Awaitable[None]], what: str) -> bool:
         """Repeat `once` with growing pauses; False where it can never work."""
-        began = self._clock.monotonic()
+        began, failures = self._clock.monotonic(), 0
         for tries in itertools.count(1):
             try:
                 await once()
@@ -281,9 +290,11 @@ class Courier:
                 log.info("group %s: %s: %s %s", line.group_id, what, error.message, error.detail)
                 return False
             except Fault as error:
-                delay = max(
-                    error.retry_after or 0.0, min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(tries - 1, 16))
-                )
+                told = error.retry_after or 0.0
+                failures += not (
+                    told and isinstance(error, RateLimited)
+                )  # a limit says itself when it is over
+                delay = max(told, min(RETRY_MOST, RETRY_FIRST * 2.0 ** max(0, min(failures - 1, 16))))
                 log.info("group %s: %s again in %.0f s: %s", line.group_id, what, delay, error.message)
             except Exception:  # an adapter's bug must not lose what was accepted: logged whole, tried again
                 delay = RETRY_MOST
