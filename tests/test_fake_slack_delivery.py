@@ -16,7 +16,7 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
 from tests.fakes.slack import Slack
-from tests.fakes.slack_control import RemoteSlack
+from tests.fakes.slack_control import Control, RemoteSlack
 from tests.fakes.slack_program import (
     Program,
     by_http,
@@ -54,6 +54,17 @@ async def test_a_command_arrives_and_its_ack_is_measured(slack: Slack, mode: str
     assert 0 < done.seconds < 3
     (body,) = program.heard
     assert (body["text"], body["user_id"]) == ("a &lt;red&gt; fox &amp; co", slack.bob.id)
+
+
+async def test_a_burst_by_http_is_measured_one_by_one(slack: Slack) -> None:
+    program, control = Program(slack), Control(slack)
+    async with by_http(slack, program.app):
+        acks = await control.burst(count=3, text="fox {n}")
+        slack.world.app.signing_secret = "another"
+        (refusal,) = await control.burst(count=1)
+    assert {body["text"] for body in program.heard} == {"fox 0", "fox 1", "fox 2"}
+    assert [(ack["failure"], 0 < ack["seconds"] < 3) for ack in acks] == [("", True)] * 3
+    assert (refusal["failure"], refusal["seconds"]) == ("dispatch_failed", None)
 
 
 @pytest.mark.parametrize("mode", ["socket", "http"])
