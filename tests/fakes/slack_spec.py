@@ -19,7 +19,7 @@ CHANNEL = re.compile(r"[CDG][A-Z0-9]{7,}_?")
 # Null in a workspace without an organisation, or the other way round; or where there is nothing of the kind.
 MAY_BE_NULL = {"team", "team_id", "enterprise", "enterprise_id", "previous_view_id", "submit", "close"}
 # What Slack sends although the samples leave it out.
-ALSO = {"view.blocks", "event.files", "errors", "req_method"}
+ALSO = {"view.blocks", "event.files", "errors", "req_method", "response_metadata"}
 EVENTS = {
     "app_mention": "AppMentionPayload",
     "app_uninstalled": "AppUninstalledPayload",
