@@ -18,6 +18,7 @@ from backends.local import sources
 from backends.local.board import Slot
 from backends.local.engine import BatchEngine
 from backends.local.holding import Hold
+from backends.local.loading import SECOND_UNET
 from backends.local.opening import params_of
 from backends.local.plan import make_plan
 from backends.local.profile import Profile
@@ -31,7 +32,7 @@ from bot.core.ports import ImageReady, ImageRejected, Preview, Progress
 from bot.core.request import Image, ImageRequest
 from tests.fakes.backend import flat_png
 from tests.fakes.bench import Bench, distance, made, make_request, open_renderer, pixels_of
-from tests.fakes.tiny_model import SIDE, save_tiny_model, tiny_xl_pipeline
+from tests.fakes.tiny_model import SIDE, save_tiny_model, tiny_pipeline, tiny_xl_pipeline
 from training import checker
 from training.scenes import Scene, Thing
 from training.upscales import edges_of, sharpness
@@ -106,10 +107,9 @@ def test_what_an_upscale_was_made_with_is_told() -> None:
 
 def test_a_size_that_the_model_was_made_for_is_one_part() -> None:
     small = upscale(width=SIDE, height=SIDE, init_image=stripes(SIDE // 2))
-    plan = make_plan(small, profile(upscale_prompt=False))
+    plan = make_plan(small, profile())
     assert plan.second is not None
     assert plan.second.parts == 1
-    assert plan.prompt == "a red star"
     assert plan.notes == ("second pass at 32×32, strength 0.35",)
 
 
@@ -289,6 +289,18 @@ def test_stable_diffusion_xl_makes_upscales(tmp_path: Path) -> None:
     bench.run(upscale(negative_prompt="blue"), make_request(width=TWICE, height=TWICE))
     assert [bench.kinds(str(n))[-1] for n in range(2)] == ["Done", "Done"]
     assert bench.pixels()[0].shape == (TWICE, TWICE, 3)
+
+
+def test_a_model_may_bring_a_unet_for_its_upscales(tmp_path: Path, renderer: Renderer) -> None:
+    folder = save_tiny_model(tmp_path / "m")
+    other = tiny_pipeline().unet
+    for parameter in other.parameters():
+        parameter.data.mul_(-1)
+    other.save_pretrained(folder / SECOND_UNET)
+    brought = made(open_renderer(folder), make_request(2), upscale(2))
+    usual = made(renderer, make_request(2), upscale(2))
+    assert np.array_equal(brought[0], usual[0])
+    assert distance(brought[1], usual[1]) > 0
 
 
 @pytest.mark.parametrize("scheduler", ["Euler", "Euler a", "Heun", "DPM++ 2M Karras", "DPM++ SDE", "LCM"])

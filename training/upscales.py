@@ -2,8 +2,9 @@
 
 Two questions, a table each. Made: pictures of 128 pixels by the embedded model, upscaled: are they still
 what was asked, how sharp are their edges beside a plain Lanczos enlargement's, how rough is what was smooth,
-how far are they from the original? Painted: scenes painted at 256 pixels, reduced, upscaled: how near is
-that to the painting? --sheet writes original, Lanczos and upscale side by side.
+do the parts' borders show (1: no more than in the plain one), how far are they from the original? Painted:
+scenes painted at 256 pixels, reduced, upscaled: how near is that to the painting? --sheet writes the first
+pictures of each kind, one way a column.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from training.sampling import Manner, Sampler
 
 SMALL, LARGE = 128, 256
 STEPS = 20
+LINES = (64, 128, 192)  # pixels: where the three parts of a side begin and end
 Picture = Image.Image
 Enlarge = Callable[[Sequence[Picture], Sequence[str]], list[Picture]]
 KINDS: dict[str, Any] = {
@@ -149,6 +151,16 @@ def roughness(picture: Picture, edges: Mask) -> float:
     return float(slopes(picture)[smooth].mean()) if smooth.any() else 0.0
 
 
+def seams(picture: Picture) -> float:
+    """How much steeper slopes are across the lines where parts begin and end than over all; 1: no steeper."""
+    pixels = np.asarray(picture.convert("RGB")).astype(np.float32)
+    shares = []
+    for axis in (0, 1):
+        jumps = np.abs(np.diff(pixels, axis=axis)).mean(axis=(1 - axis, 2))
+        shares.append(float(jumps[[line - 1 for line in LINES]].mean() / jumps.mean()))
+    return sum(shares) / 2
+
+
 def difference(picture: Picture, original: Picture) -> float:
     """The mean difference of the reduced picture from the original, in levels."""
     small = np.asarray(picture.resize(original.size, Image.Resampling.BOX)).astype(np.float32)
@@ -204,6 +216,7 @@ def made_table(ways: Mapping[str, Enlarge], sampler: Sampler, count: int) -> dic
                 f"  strangers {sum(map(strangers, asked, large)):3d}"
                 f"  sharpness {np.mean([sharpness(a, e) / sharpness(b, e) for a, b, e in pairs]):.2f}"
                 f"  roughness {np.mean([roughness(a, e) for a, _, e in pairs]):.2f}"
+                f"  seams {np.mean([seams(a) / seams(b) for a, b, _ in pairs]):.2f}"
                 f"  difference {np.mean(list(map(difference, large, originals))):.1f}",
                 flush=True,
             )

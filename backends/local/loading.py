@@ -61,8 +61,9 @@ def load(opening: Opening) -> Loaded:
     pipe.set_progress_bar_config(disable=True)
     size = sum(_weight(part) for part in pipe.components.values())
     small = size < SMALL_MODEL_BYTES
-    if device.type == "cuda" and getattr(pipe, "unet", None) is not None:
-        pipe.unet.to(memory_format=torch.channels_last)
+    for unet in (getattr(pipe, "unet", None), second_unet):
+        if device.type == "cuda" and unet is not None:
+            unet.to(memory_format=torch.channels_last)
     return Loaded(
         pipe=pipe,
         profile=read_profile(folder, opening.model_id),

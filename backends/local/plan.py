@@ -75,8 +75,6 @@ def make_plan(request: ImageRequest, profile: Profile, wording: Wording | None =
     scheduler = _scheduler(request.scheduler, profile)
     guidance = profile.own_guidance(request.guidance_scale)
     second = plan_second_pass(request, profile) if request.upscale else None
-    if second is not None and not second.prompted:
-        prompt, negative, guidance = "", "", 1.0
     width, height = _size(request, profile)
     applied: dict[str, JSON] = {"width": width, "height": height, "guidance_scale": guidance}
     applied |= {"prompt": prompt, "negative_prompt": negative}
@@ -149,9 +147,7 @@ def _size(request: ImageRequest, profile: Profile) -> tuple[int, int]:
 
 def _pass_note(request: ImageRequest, second: SecondPass) -> tuple[str, ...]:
     parts = f" in {second.parts} overlapping parts" if second.parts > 1 else ""
-    prompt = "" if second.prompted else ", each without the prompt"
-    size = f"{request.width}×{request.height}"
-    return (f"second pass at {size}{parts}{prompt}, strength {second.strength:g}",)
+    return (f"second pass at {request.width}×{request.height}{parts}, strength {second.strength:g}",)
 
 
 def _size_note(request: ImageRequest, width: int, height: int) -> tuple[str, ...]:

@@ -30,8 +30,7 @@ class Profile:
     native_pixels: the area that pictures are made at whatever is asked, None: as asked; guidance_points:
     (asked, own), rising, joined by straight lines and level beyond the ends; empty: guidance as asked;
     scheduler_overrides: A1111 name -> configuration that it needs with this model; flow: a flow-matching
-    model; upscale_prompt: whether each part of an upscale is painted with the prompt: not by a model that
-    knows whole scenes only and would paint all of it into every part.
+    model.
     """
 
     title: str
@@ -53,7 +52,6 @@ class Profile:
     examples: tuple[str, ...] = ()
     advice: str = ""
     flow: bool = False
-    upscale_prompt: bool = True
 
     def own_guidance(self, asked: float) -> float:
         """The guidance scale that the model is run with where `asked` is asked on the usual scale."""

@@ -23,29 +23,26 @@ _WHOLE = 1.1  # up to this many times the model's own area a picture is one part
 @dataclass(frozen=True, slots=True)
 class SecondPass:
     """How a picture is made again at twice its sides. steps: of which the last int(steps x strength) are run;
-    part_width, part_height: in pixels; parts: how many; prompted: each part is denoised with the prompt."""
+    part_width, part_height: in pixels; parts: how many."""
 
     steps: int
     strength: float
     part_width: int
     part_height: int
     parts: int
-    prompted: bool
 
 
 def plan_second_pass(request: ImageRequest, profile: Profile) -> SecondPass:
     """The second pass of an upscale. Raises InvalidRequest where it cannot be made."""
     _check(request, profile)
     width, height = _part(request, profile)
-    parts = count(request.width, width) * count(request.height, height)
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
     return SecondPass(
         steps=_steps(request.steps, strength),
         strength=strength,
         part_width=width,
         part_height=height,
-        parts=parts,
-        prompted=parts == 1 or profile.upscale_prompt,
+        parts=count(request.width, width) * count(request.height, height),
     )
 
 
