@@ -319,6 +319,29 @@ async def test_delete_takes_the_pictures_away(house: DiscordHouse, who: str) -> 
     assert await house.studio.history(me(house)) == []
 
 
+async def test_a_deletion_is_not_lost_in_trouble(
+    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.conversation.ERASE_AGAIN", (0.0, 0.0, 0.0))
+    message = await made(house)
+    receipt = house.discord.messages(house.general)[0]
+    house.discord.on("PATCH /webhooks/*/*/messages/*").limit(via=False)
+    house.discord.on("PATCH /channels/*/messages/*").fail(503)
+    await house.discord.press(message, "🗑️", house.ann)
+    await house.until(lambda: "deleted" in text(receipt))
+    assert receipt.attachments == []
+
+
+async def test_the_delete_menu_works_on_a_copy(house: DiscordHouse) -> None:
+    message = await made(house)
+    (group,) = await house.studio.history(me(house))
+    shown = await house.discord.command(house.general, house.ann, "show", id=group.group_id)
+    copy = house.discord.original(shown)
+    await house.discord.menu(house.ann, "Delete", copy, house.general)
+    await house.until(lambda: not copy.attachments and not message.attachments)
+    assert labels(copy) == []
+
+
 async def test_others_do_not_delete(house: DiscordHouse) -> None:
     message = await made(house)
     call = await house.discord.press(message, "🗑️", ben(house))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from PIL import Image
 
+from adapters.discord.wire import Body
+from bot.core.errors import Refused
 from bot.core.pictures import read_recipe
 from bot.core.ports import ImageReady
 from bot.core.request import ImageRequest, Requester
@@ -103,6 +106,46 @@ async def test_where_files_are_not_allowed_the_result_says_so(house: DiscordHous
     await house.idle()
     assert "2 pictures cannot be attached here" in text(status)
     assert text(house.receipt(call)).startswith("✅")
+
+
+def _take_no_files(house: DiscordHouse, monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
+    """Discord refuses every edit with a file in it."""
+
+    def without(edit: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def edited(*place: str) -> None:
+            if cast(Body, place[-1]).uploads:
+                raise Refused("Discord does not take this message.", detail="code 50013")
+            await edit(*place)
+
+        return edited
+
+    for method in methods:
+        monkeypatch.setattr(house.adapter.wire, method, without(getattr(house.adapter.wire, method)))
+
+
+async def test_progress_is_told_where_previews_are_not_taken(
+    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _take_no_files(house, monkeypatch, "edit")
+    done = house.backend.hold("done")
+    call = await house.imagine("a red fox --steps 6")
+    await done.reached.wait()
+    status = await house.status(call)
+    await house.until(lambda: "6/6" in text(status))
+    done.release()
+    await house.idle()
+    assert len(pictures(house.receipt(call))) == 1
+    assert text(status).startswith("✅ **a red fox** · [pictures](")
+
+
+async def test_without_any_files_both_messages_say_how_it_ended(
+    house: DiscordHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _take_no_files(house, monkeypatch, "edit", "edit_by_token")
+    call = await house.imagine()
+    await house.idle()
+    assert "1 picture cannot be attached here" in text(await house.status(call))
+    assert text(house.receipt(call)).startswith("✅ **a red fox**")
 
 
 async def test_a_file_that_discord_finds_too_large_is_made_smaller(tmp_path: Path) -> None:

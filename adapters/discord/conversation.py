@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.discord import files, render
@@ -13,9 +14,9 @@ from adapters.discord.address import Place, place_to_json
 from adapters.discord.delivery import Result
 from adapters.discord.errors import HAS_THREAD, TokenDead, code_of
 from adapters.discord.speaking import Speaker
-from adapters.discord.wire import LOADING, ORIGINAL, Body
+from adapters.discord.wire import LOADING, ORIGINAL, Body, Upload
 from adapters.discord.wording import thread_name
-from bot.core.errors import Gone, RateLimited, Refused
+from bot.core.errors import Fault, Gone, RateLimited, Refused
 from bot.core.ports import Address, JobStatus
 from bot.core.request import ImageResult
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 Keep = Callable[[Address], Awaitable[None]]
 
 ARCHIVED_AFTER: Final = 60  # minutes without a message
+ERASE_AGAIN: Final = (1.0, 10.0, 60.0, 300.0)  # seconds
 
 
 class DiscordConversation:
@@ -38,6 +40,7 @@ class DiscordConversation:
         self.speaker = Speaker(adapter.wire, adapter.clock.now)
         self._keep: Keep | None = None
         self._result: Result | None = None
+        self._previews = True  # until Discord takes none here
 
     async def note(self, **changes: Any) -> None:
         """The place is another now: stored where it can be."""
@@ -134,16 +137,26 @@ class DiscordConversation:
     async def show(self, status: JobStatus) -> None:
         """An edit of the status message. Where no token reaches it any more it stays as it is."""
         self._named(status.group_id)
-        place = self.place
-        preview = files.glimpse(status.preview) if status.preview and not status.state.ended else None
-        item = (
-            render.picture(preview.name, alt=preview.description, spoiler=place.spoiler) if preview else None
-        )
-        body = Body(render.status(place, status, item), (preview,) if preview else ())
+        preview = None
+        if status.preview and self._previews and not status.state.ended:
+            preview = files.glimpse(status.preview)
         try:
-            await self.speaker.edit(place, place.status, body)
+            await self._show(status, preview)
         except TokenDead as error:
             log.info("group %s: its status is not shown: %s", status.group_id, error.detail)
+        except Refused as error:
+            if preview is None:
+                raise
+            log.info("group %s: no previews: %s %s", status.group_id, error.message, error.detail)
+            self._previews = False
+            await self._show(status, None)
+
+    async def _show(self, status: JobStatus, preview: Upload | None) -> None:
+        place, item = self.place, None
+        if preview is not None:
+            item = render.picture(preview.name, alt=preview.description, spoiler=place.spoiler)
+        body = Body(render.status(place, status, item), (preview,) if preview else ())
+        await self.speaker.edit(place, place.status, body)
 
     async def deliver(self, result: ImageResult) -> None:
         """Edits of the status message and the receipt, with the pictures."""
@@ -156,15 +169,23 @@ class DiscordConversation:
         place, body = self.place, Body(render.deleted(self.place))
         for message in dict.fromkeys((place.status, place.receipt)):
             if message:
-                await self._quietly(self.speaker.edit(place, message, body))
+                await self._surely(partial(self.speaker.edit, place, message, body))
         for message in place.more:
-            await self._quietly(self.speaker.delete(place, message))
+            await self._surely(partial(self.speaker.delete, place, message))
 
-    async def _quietly(self, call: Awaitable[None]) -> None:
-        try:
-            await call
-        except (Gone, Refused) as error:
-            log.info("interaction %s: %s %s", self.place.interaction, error.message, error.detail)
+    async def _surely(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Tried again while Discord is in trouble, for nobody else does."""
+        for pause in ERASE_AGAIN:
+            try:
+                await call()
+                return
+            except (Gone, Refused) as error:
+                log.info("interaction %s: %s %s", self.place.interaction, error.message, error.detail)
+                return
+            except Fault as error:
+                log.info("interaction %s: erased later: %s", self.place.interaction, error.message)
+                await self.adapter.clock.sleep(max(pause, error.retry_after or 0.0))
+        log.warning("interaction %s: a deleted picture may still be shown", self.place.interaction)
 
     async def move(self, place: Place) -> None:
         """Go on at another place, with a token that lives."""

@@ -111,9 +111,9 @@ class Result:
                 log.info("group %s: %s; smaller", self._result.group_id, error.message)
                 self._limit = max(SMALLEST, min(self._limit, packed.largest) // 2)
                 self._shown.clear()
-        if self._in_channel and not self._beside and not self._place.in_place:
+        if self._in_channel and not self._place.in_place:
             link = self._place.link(self._place.receipt)
-            await self._edit_once(self._place.status, Body(render.elsewhere(self._place, self._result, link)))
+            await self._quietly(self._place.status, Body(render.elsewhere(self._place, self._result, link)))
 
     async def _send(self, packed: files.Packed) -> None:
         """Every message exists and is known before the first file goes out."""
@@ -157,11 +157,17 @@ class Result:
             await self._talk.note(more=self._place.more[:wanted])
         return list(self._place.more[:wanted])
 
-    async def _quietly(self, message: str) -> None:
+    async def _quietly(self, message: str, body: Body | None = None) -> bool:
+        """Change it, or delete it; False where it is gone or takes nothing."""
         try:
-            await self._talk.speaker.delete(self._place, message)
+            if body is None:
+                await self._talk.speaker.delete(self._place, message)
+            else:
+                await self._edit_once(message, body)
         except (Gone, Refused) as error:
-            log.info("message %s: %s", message, error.message)
+            log.info("message %s: %s %s", message, error.message, error.detail)
+            return False
+        return True
 
     # --- the end ---
 
@@ -173,10 +179,9 @@ class Result:
         sheet = await files.sheet(result) if link else None
         item = render.picture(sheet.name, alt=sheet.description) if sheet else None
         view = render.ended_receipt(place, result.state, link=link, sheet=item)
-        try:
-            await self._edit_once(place.receipt, Body(view, (sheet,) if sheet else ()))
-        except (Gone, Refused) as error:
-            log.info("message %s: %s %s", place.receipt, error.message, error.detail)
+        if not await self._quietly(place.receipt, Body(view, (sheet,) if sheet else ())) and sheet:
+            view = render.ended_receipt(place, result.state, link=link)
+            await self._quietly(place.receipt, Body(view))
 
     async def _ping(self) -> None:
         """Whoever waited long is told, at most once: that it was is stored before it happens."""

@@ -36,7 +36,7 @@ def code(text: str) -> str:
     end any span of Discord's, however long its own: such a text is escaped instead."""
     line = " ".join(clean(text).split())
     if "```" in line:
-        return escape(line)
+        return ("\\" if line[0] in "#-" else "") + escape(line)
     longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
