@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 WINDOW: Final = 300  # seconds that a signature is good for
 MAX_BODY: Final = 1024 * 1024  # Slack's own are far smaller
+UNREADABLE: Final = (ValueError, TypeError, AttributeError, RecursionError)
+"""What Bolt raises where a body is signed and still no text, no JSON, or nothing that Slack would send."""
 TIMESTAMP, SIGNATURE = "X-Slack-Request-Timestamp", "X-Slack-Signature"
 
 
@@ -73,7 +75,7 @@ class Doors:
         try:
             text = body.decode()
             asked = AsyncBoltRequest(body=text, query=request.query_string, headers=_headers(request))
-        except ValueError:  # signed, and still no text or no JSON
+        except UNREADABLE:
             return web.Response(status=400, text="not readable\n")
         if not self._slack.ready:
             return web.Response(status=503, text="starting\n", headers={"Retry-After": "5"})
