@@ -221,6 +221,9 @@ async def test_every_bad_field_is_told_and_nothing_typed_is_lost(house: DiscordH
     for told in (
         "WIDTHxHEIGHT",
         "Guidance must be a number from 0 to 30",
+        "Steps must be a whole number from 1 to 150, not 900",
+        "Count must be a whole number from 1 to 10, not 99",
+        'no style "nope"',
         "a *blue* fox --ar 99:1",
     ):
         assert told in seen(refused)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Final, TypeVar
 
 import discord
@@ -248,10 +248,10 @@ def _rest(text: str, limits: Limits, problems: list[InvalidRequest]) -> Options:
     if said is not None:
         return said
     single: list[InvalidRequest] = []
-    for piece in filter(str.strip, _FLAG_STARTS.split(text)):
-        _check(partial(_flags, piece, limits), single)
+    pieces = filter(str.strip, _FLAG_STARTS.split(text))
+    found = [_check(partial(_flags, piece, limits), single) for piece in pieces]
     problems[before:] = single or problems[before:]
-    return Options()
+    return reduce(merge, filter(None, found), Options())
 
 
 def _flags(text: str, limits: Limits) -> Options:
