@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from discord import Permissions
 from PIL import Image, UnidentifiedImageError
@@ -53,7 +54,7 @@ class Upload:
 class Body:
     """What a bot sent."""
 
-    json: Json
+    json: Any
     files: Sequence[Upload] = ()
 
 
@@ -163,7 +164,7 @@ def _flags(message: Message, sent: Json, *, editing: bool) -> int:
     """An edit may set and unset SUPPRESS_EMBEDS and set IS_COMPONENTS_V2; the rest it asks for is ignored."""
     if not editing or sent.get("flags") is None:
         return message.flags
-    return message.flags & ~SUPPRESS | sent["flags"] & (SUPPRESS | V2)
+    return message.flags & ~SUPPRESS | int(sent["flags"]) & (SUPPRESS | V2)
 
 
 def _embed(world: World, embed: Json, attachments: Sequence[Attachment]) -> Json:

@@ -355,7 +355,7 @@ class World:
             channel = self.channels.get(channel_id)
             found = channel.messages.get(message_id) if channel is not None else None
         else:
-            found = self.hidden.get(message_id) or next(self._everywhere(message_id), None)
+            found = self.hidden.get(message_id) or next(iter(self._everywhere(message_id)), None)
         return found if found is not None and not found.deleted else None
 
     def _everywhere(self, message_id: int) -> Iterable[Message]:

@@ -51,12 +51,12 @@ async def receive(world: World, troubles: Troubles, request: web.Request, calls:
     if trouble is not None and not trouble.applied:
         call.status = 500
         if trouble.drop and request.transport is not None:
-            request.transport.abort()  # type: ignore[attr-defined]
+            request.transport.abort()
         return web.Response(status=500, text="upload failed")
     answer = await _receive(world, request)
     call.status = answer.status
     if trouble is not None and trouble.drop and request.transport is not None:
-        request.transport.abort()  # type: ignore[attr-defined]
+        request.transport.abort()
     await troubles.pass_gate("upload", call.arguments, after=True)
     return answer
 

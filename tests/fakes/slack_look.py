@@ -29,7 +29,7 @@ def blocks_of(holder: Message | View) -> list[Payload]:
 
 def pictures(world: World, holder: Message | View) -> list[Picture]:
     """Pictures in blocks and, below them, of attached files; not those whose file is deleted."""
-    found = []
+    found: list[Picture] = []
     for block in blocks_of(holder):
         for each in (block, block.get("accessory") or {}, *block.get("elements", [])):
             if each.get("type") == "image":

@@ -370,7 +370,7 @@ class World:
         valid = [each for each in self.installations.values() if not each.removed]
         own = [each for each in valid if each.team == team]
         org = [each for each in valid if enterprise and not each.team and each.enterprise == enterprise]
-        return (own or org or [None])[0]
+        return next(iter(own or org), None)
 
     def reaches(self, installation: Installation, team: str) -> bool:
         """Whether an installation's token is good for a workspace."""

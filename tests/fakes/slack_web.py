@@ -238,5 +238,5 @@ def _token(request: web.Request, arguments: Payload) -> str:
 def _hang_up(request: web.Request) -> None:
     """Close the connection without an answer."""
     if request.transport is not None:
-        request.transport.abort()  # type: ignore[attr-defined]
+        request.transport.abort()
     raise Refused("connection_dropped", status=500)
