@@ -133,10 +133,18 @@ async def test_roles_decide_who_may_ask(house: DiscordHouse) -> None:
     assert f"<@&{artist.id}>" in read(message)
     refused = await house.imagine("a red fox")
     assert "roles here do not allow this" in seen(refused)
+    assert f"For <@&{artist.id}>." in seen(refused)
     assert private(refused)
     painter = house.discord.member(house.guild, "painter", artist)
     assert not private(await house.imagine("a red fox", user=painter))
     await house.discord.choose(message, control_id("roles", "server"), boss(house))
+    assert not private(await house.imagine("a red fox"))
+    await house.idle()
+
+
+async def test_everyone_is_a_role_of_everyone(house: DiscordHouse) -> None:
+    message = await panel(house)
+    await house.discord.choose(message, control_id("roles", "server"), boss(house), str(house.guild.id))
     assert not private(await house.imagine("a red fox"))
     await house.idle()
 
@@ -147,6 +155,7 @@ async def test_channels_decide_where(house: DiscordHouse) -> None:
     await house.discord.choose(message, control_id("channels", "server"), boss(house), str(studio.id))
     refused = await house.imagine("a red fox")
     assert "not made in this channel" in seen(refused)
+    assert f"Ask in <#{studio.id}>." in seen(refused)
     assert private(refused)
     call = await house.discord.imagine(studio, house.ann, "a red fox")
     assert not private(call)

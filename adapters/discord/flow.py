@@ -23,8 +23,9 @@ from adapters.discord.actions import Action
 from adapters.discord.address import TOKEN_LIFE, Place, place_to_json
 from adapters.discord.drafts import Draft, Drafts
 from adapters.discord.errors import ANSWERED, UNKNOWN_INTERACTION
+from adapters.discord.settings_text import channels_allowed, roles_allowed
 from adapters.discord.wording import TEXT_MOST, at, clipped, code, escape, lines
-from bot.core.errors import FairbrushError, QueueFull
+from bot.core.errors import FairbrushError, Forbidden, QueueFull
 from bot.core.guilds import ThreadMode
 from bot.core.intake import Acknowledge, Submission, Ticket
 from bot.core.messages import not_queued
@@ -70,10 +71,11 @@ def in_guild(interaction: Interaction) -> bool:
 
 
 def requester_of(interaction: Interaction) -> Requester:
-    """Who asks. The guild is "dm" in direct and group messages, and where only the user installed the app."""
+    """Who asks. The guild is "dm" in direct and group messages, and where only the user installed the app.
+    @everyone is a role too, with the guild's id; Discord does not list it among a member's."""
     user = interaction.user
     guild = str(interaction.guild_id) if in_guild(interaction) else DIRECT
-    roles = tuple(str(role) for role in getattr(user, "_roles", ())) if guild != DIRECT else ()
+    roles = (guild, *map(str, getattr(user, "_roles", ()))) if guild != DIRECT else ()
     return Requester("discord", guild, str(user.id), roles, user.display_name)
 
 
@@ -324,10 +326,10 @@ async def _refuse(
     """What is wrong, the prompt to send again, and a way to correct it."""
     prompt = text or (options.prompt if options else "")
     why = clipped(escape(not_queued(error.message)), WHY_MOST)
-    said = lines(why, _next_free(adapter, error), code(prompt))
-    file = None
+    why = lines(why, _next_free(adapter, error), await _allowed(adapter, answer.interaction, error))
+    said, file = lines(why, code(prompt)), None
     if len(said) > TEXT_MOST:  # then the prompt comes as a file
-        said = lines(why, _next_free(adapter, error))
+        said = why
         file = discord.File(io.BytesIO(prompt.encode("utf-8", "replace")), "prompt.txt")
     items: list[ui.Item[ui.LayoutView]] = [render.text(said)]
     if file is not None:
@@ -345,6 +347,14 @@ async def _edit(adapter: Discord, draft: Draft) -> list[ui.Button[ui.LayoutView]
         log.warning("a draft is not kept: %s %s", error.message, error.detail)
         return []
     return [render.button(Action.EDIT, token, "Edit")]
+
+
+async def _allowed(adapter: Discord, interaction: Interaction, error: FairbrushError) -> str:
+    """Which roles or channels would do, where that is what was refused."""
+    if not isinstance(error, Forbidden) or error.field not in ("role", "channel"):
+        return ""
+    rules = await adapter.studio.rules(requester_of(interaction).tenant, channel_of(interaction))
+    return f"For {roles_allowed(rules)}." if error.field == "role" else f"Ask in {channels_allowed(rules)}."
 
 
 def _next_free(adapter: Discord, error: FairbrushError) -> str:

@@ -42,8 +42,8 @@ def in_force(
         f"Defaults: {_defaults(own, defaults)}",
         f"Limits: {_limits(own, limits, most)}",
         f"Shown: {_modes(own, rules)}",
-        f"Who: {_who(rules)}",
-        *([] if channel else [f"Where: {_where(rules)}"]),
+        f"Who: {roles_allowed(rules)}",
+        *([] if channel else [f"Where: {channels_allowed(rules)}"]),
         *([f"Weights: {_weights(rules)}"] if rules.role_weights and not channel else []),
         small("**Bold** is set here; the rest is as usual." if own.said() else "Nothing is set here yet."),
     )
@@ -56,8 +56,8 @@ def allowed(rules: Rules, defaults: Defaults, limits: Limits) -> str:
     return lines(
         f"Here: {_defaults(nothing, defaults)}",
         f"At most {_limits(nothing, limits, limits)}",
-        f"Who: {_who(rules)}" if rules.allowed_roles else "",
-        f"Where: {_where(rules)}" if rules.allowed_channels else "",
+        f"Who: {roles_allowed(rules)}" if rules.allowed_roles else "",
+        f"Where: {channels_allowed(rules)}" if rules.allowed_channels else "",
     )
 
 
@@ -98,11 +98,13 @@ def _modes(own: Rules, rules: Rules) -> str:
     return _dotted([_mark(_MODES[mode], own.thread_mode), _mark(_POLICIES[policy], own.nsfw)])
 
 
-def _who(rules: Rules) -> str:
+def roles_allowed(rules: Rules) -> str:
+    """The roles that may ask."""
     return _named(rules.allowed_roles, "<@&{}>") or "everybody"
 
 
-def _where(rules: Rules) -> str:
+def channels_allowed(rules: Rules) -> str:
+    """The channels in which they may."""
     return _named(rules.allowed_channels, "<#{}>") or "everywhere"
 
 
