@@ -10,6 +10,8 @@ from bot.core.settings import Secret
 
 # Tokens that platforms put into addresses: replies to Discord's interactions, and Slack's.
 _IN_ADDRESSES = re.compile(r"(/(?:webhooks|interactions)/\d+/|hooks\.slack\.com/)[^\s/'\"][^\s'\"?]*")
+# Slack's tokens by their form: those of installed workspaces are in no setting.
+_TOKENS = re.compile(r"\bx(?:ox[a-z]|app)[.-][\w.-]{6,}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -29,7 +31,7 @@ class OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The whole text of a record."""
         text = _CONTROL.sub(lambda match: repr(match[0])[1:-1], super().format(record))
-        text = _IN_ADDRESSES.sub(r"\1***", text)
+        text = _TOKENS.sub("***", _IN_ADDRESSES.sub(r"\1***", text))
         return self._hidden.sub("***", text) if self._hidden else text
 
 

@@ -84,6 +84,12 @@ def test_no_log_line_holds_the_token_of_an_address(address: str) -> None:
     assert address.split("/")[2] in line
 
 
+@pytest.mark.parametrize("token", ["xoxb-12-34-AbCdEf", "xapp-1-A12-34-abcdef", "xoxe.xoxb-1-MS0yLTEtMTIz"])
+def test_no_log_line_holds_a_token_that_is_in_no_setting(token: str) -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "it broke: token=%s", (token,), None)
+    assert OneLine([]).format(record).endswith("token=***")
+
+
 def test_settings_have_the_documented_defaults(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert (settings.host, settings.port) == ("127.0.0.1", 8765)

@@ -49,3 +49,10 @@ def test_a_waiting_request_reads_as_the_reference_says(ahead: int, restarted: bo
 def test_only_a_dead_token_is_a_removed_app(code: str, kind: type[Exception]) -> None:
     error = SlackApiError("refused", {"ok": False, "error": code})  # type: ignore[no-untyped-call]
     assert type(fault_of(error, "chat.postMessage")) is kind
+
+
+def test_a_socket_s_ticket_is_in_no_log_line() -> None:
+    error = ConnectionError("403, url='wss://wss-primary.slack.com/link/?ticket=7f3b&app_id=A1'")
+    told = fault_of(error, "socket")
+    assert "wss-primary.slack.com" in told.detail
+    assert "7f3b" not in told.detail

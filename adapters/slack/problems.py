@@ -3,6 +3,7 @@ beyond the one that says why a request could not be answered."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import aiohttp
@@ -77,6 +78,8 @@ LATE_CODES: Final = frozenset(
 
 NO_RETRY_AFTER: Final = 30.0
 
+_PATH: Final = re.compile(r"(\w+://[^/\s'\"]+)/[^\s'\"]+")  # it may hold a ticket, which goes into no log
+
 TROUBLE: Final = (SlackClientError, aiohttp.ClientError, OSError)
 """What the SDK and its HTTP client raise."""
 
@@ -103,7 +106,8 @@ def fault_of(error: Exception, method: str) -> Fault:
         return _answered(error, method)
     if isinstance(error, TimeoutError):
         return TimedOut("Slack does not answer.", detail=method)
-    return Unavailable("Slack is out of reach.", detail=f"{method}: {type(error).__name__}: {error}")
+    said = _PATH.sub(r"\1/…", str(error))
+    return Unavailable("Slack is out of reach.", detail=f"{method}: {type(error).__name__}: {said}")
 
 
 def _answered(error: SlackApiError, method: str) -> Fault:
