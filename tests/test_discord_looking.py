@@ -115,6 +115,24 @@ async def test_a_request_is_shown_again_with_its_buttons(house: DiscordHouse) ->
     assert (private(public), private(alone)) == (False, True)
 
 
+async def test_what_discord_finds_too_large_is_shown_smaller(house: DiscordHouse) -> None:
+    await house.imagine()
+    await house.idle()
+    (group,) = await house.studio.history(me(house))
+    house.discord.on("POST /interactions/*/*/callback").refuse(40005)
+    shown = await house.discord.command(house.general, house.ann, "show", id=group.group_id)
+    assert len(pictures(house.discord.original(shown))) == 1
+
+
+async def test_where_discord_takes_no_pictures_it_says_so(house: DiscordHouse) -> None:
+    await house.imagine()
+    await house.idle()
+    (group,) = await house.studio.history(me(house))
+    house.discord.on("POST /interactions/*/*/callback").refuse(50013)
+    shown = await house.discord.command(house.general, house.ann, "show", id=group.group_id)
+    assert seen(shown) == "Discord does not take this message."
+
+
 async def test_only_ones_own_requests_are_shown(house: DiscordHouse) -> None:
     await house.imagine("a red fox")
     await house.idle()

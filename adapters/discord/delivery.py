@@ -109,7 +109,7 @@ class Result:
                     await self._send(_bare(self._result))
                     break
                 log.info("group %s: %s; smaller", self._result.group_id, error.message)
-                self._limit = max(SMALLEST, min(self._limit, packed.largest) // 2)
+                self._limit = smaller(self._limit, packed)
                 self._shown.clear()
         if self._in_channel and not self._place.in_place:
             link = self._place.link(self._place.receipt)
@@ -202,6 +202,11 @@ class Result:
         if message not in self._shown:
             await self._talk.speaker.edit(self._place, message, body)
             self._shown.add(message)
+
+
+def smaller(limit: int, packed: files.Packed) -> int:
+    """The limit to try next, where Discord took too little of what was packed within this one."""
+    return max(SMALLEST, min(limit, packed.largest) // 2)
 
 
 def _bare(result: ImageResult) -> files.Packed:

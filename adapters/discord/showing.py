@@ -16,7 +16,11 @@ from adapters.discord import files, flow, render
 from adapters.discord.actions import Pressed
 from adapters.discord.address import Place
 from adapters.discord.answers import in_time
+from adapters.discord.delivery import SMALLEST, smaller
+from adapters.discord.errors import TooLarge, translated
+from adapters.discord.files import Packed
 from adapters.discord.flow import place_of
+from bot.core.errors import Refused
 from bot.core.guilds import ThreadMode
 from bot.core.ports import StoredGroup
 from bot.core.request import ImageResult
@@ -50,7 +54,28 @@ async def show(adapter: Discord, interaction: Interaction, group_id: str, *, pri
     if not result.pictures:
         await flow.tell(interaction, render.no_pictures(place, result, channel=True))
         return
-    packed = await in_time(interaction, files.pack(result, place.file_limit), private=private)
+    limit = place.file_limit
+    while True:
+        packed = await in_time(interaction, files.pack(result, limit), private=private)
+        try:
+            await _send_all(adapter, interaction, place, result, packed, private=private)
+            return
+        except TooLarge:
+            if limit <= SMALLEST or packed.largest == 0:
+                raise
+            limit = smaller(limit, packed)
+
+
+async def _send_all(
+    adapter: Discord,
+    interaction: Interaction,
+    place: Place,
+    result: ImageResult,
+    packed: Packed,
+    *,
+    private: bool,
+) -> None:
+    """A message for each parcel. Raises TooLarge, before anything is sent."""
     left = files.links(packed.left, adapter.studio.link)
     for parcel in packed.parcels:
         view = render.pictures(
@@ -62,7 +87,14 @@ async def show(adapter: Discord, interaction: Interaction, group_id: str, *, pri
             last=parcel is packed.parcels[-1],
             extra=left,
         )
-        await _send(interaction, view, [_file(upload) for upload in parcel.uploads], private=private)
+        attached = [_file(upload) for upload in parcel.uploads]
+        try:
+            with translated():
+                await _send(interaction, view, attached, private=private)
+        except TooLarge as error:
+            if parcel is packed.parcels[0]:
+                raise
+            raise Refused("Discord does not take the rest of the pictures.", detail=error.detail) from error
 
 
 async def show_here(adapter: Discord, interaction: Interaction, pressed: Pressed) -> None:
