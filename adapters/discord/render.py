@@ -221,19 +221,21 @@ def _single(result: ImageResult) -> list[Button]:
 
 
 def no_pictures(place: Place, result: ImageResult, *, channel: bool) -> ui.LayoutView:
-    """A result without pictures: why, and what can be done."""
-    said = escape(_why(result))
+    """A result without pictures: why, and what can be done; in the channel also whose and of what."""
+    said = clipped(escape(_why(result)), NOTES_MOST)
     reference = small(messages.reference_line(escape(result.reference)))
     if result.state is State.CANCELLED:
         reference = ""
-    head = title(place.prompt or result.prompt)
-    who = f" · {mention(place.user)}" if channel else ""
+    prompt = title(place.prompt or result.prompt)
+    head = (
+        f"{MARKS[result.state]} {prompt} · {mention(place.user)}\n" if channel else f"{MARKS[result.state]} "
+    )
     group = result.group_id
     buttons = [button(Action.AGAIN, group, "Again")] if result.state is State.CANCELLED else []
     if result.remedy:
         buttons.append(button(Action.RETRY, group, clipped(f"Retry at {result.remedy_label}", 80)))
     buttons.append(button(Action.REMIX, group, "Remix"))
-    return sealed(text(f"{MARKS[result.state]} {head}{who}"), text(lines(said, reference)), *rows(buttons))
+    return sealed(text(lines(f"{head}{said}", reference)), *rows(buttons))
 
 
 def _why(result: ImageResult) -> str:
