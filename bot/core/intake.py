@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 COMMIT_DEADLINE = 1.0  # seconds; a platform's acknowledgement must not wait longer for the disk
 HELD_BACK = 2.0  # seconds that others are waited for at most; platforms wait three for an acknowledgement
 
-AT_A_TIME = 32  # requests on their way to being acknowledged
+AT_A_TIME = 128  # requests on their way to being acknowledged
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,17 +60,17 @@ def resolve(
     options = _styled(options, defaults, literal=literal)
     prompts = _prompts(options, defaults, limits, literal=literal)
     check_inputs(init_image, mask_image, options, limits)
-    draft = replace(
-        _draft(options, defaults, limits, model, seed, has_picture=init_image is not None),
-        init_image=init_image,
-        mask_image=mask_image,
-    )
+    draft = _draft(options, defaults, limits, model, seed, has_picture=init_image is not None)
+    if init_image is not None or mask_image is not None:
+        draft = replace(draft, init_image=init_image, mask_image=mask_image)
     check_params(draft, options, defaults, params)
     draft = _without_unheeded(draft, params)
     check_numbers(draft, limits)
     width, height = _size(draft, options, defaults, limits, len(prompts))
-    request = replace(draft, width=width, height=height)
+    request = replace(draft, prompt=prompts[0], width=width, height=height)
     check_work(request, limits, len(prompts))
+    if len(prompts) == 1:
+        return (request,)
     return tuple(replace(request, prompt=prompt) for prompt in prompts)
 
 
@@ -115,7 +115,7 @@ def _negative(options: Options, defaults: Defaults, limits: Limits) -> str:
 def _styled(options: Options, defaults: Defaults, *, literal: bool) -> Options:
     """The options with the default style where none is said; "none" and nothing ask for no style."""
     if options.style is None:
-        return options if literal else replace(options, style=defaults.style)
+        return options if literal or defaults.style is None else replace(options, style=defaults.style)
     none = options.style.strip().casefold() in ("", "none") and options.style not in defaults.styles
     return replace(options, style=None) if none else options
 
@@ -123,6 +123,8 @@ def _styled(options: Options, defaults: Defaults, *, literal: bool) -> Options:
 def _without_unheeded(draft: ImageRequest, params: frozenset[str] | None) -> ImageRequest:
     """Defaults that the backend would not heed are left to it."""
     keeps = {"scheduler", "strength", "negative_prompt"} if params is None else params
+    if keeps >= {"scheduler", "strength", "negative_prompt"}:
+        return draft
     return replace(
         draft,
         scheduler=draft.scheduler if "scheduler" in keeps else None,

@@ -200,8 +200,9 @@ class Studio:
             mask_image=await self._gallery.take_in(submission.mask_image),
             literal=submission.literal,
         )
-        shown = shows_flagged(rules, age_restricted=submission.age_restricted)
-        return tuple(replace(request, show_flagged=shown) for request in requests)
+        if not shows_flagged(rules, age_restricted=submission.age_restricted):
+            return requests
+        return tuple(replace(request, show_flagged=True) for request in requests)
 
     def _usual(self, request: ImageRequest, rules: Rules) -> Defaults:
         """What a receipt compares with: the best of the request's own model, and the model usual here."""
