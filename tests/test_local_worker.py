@@ -14,7 +14,7 @@ from backends.local import LocalBackend, LocalOptions, create, sources
 from backends.local.sources import find_source
 from bot.core.errors import Cancelled, ConfigurationError
 from bot.core.ports import Backend, Done, Event, ImageReady, Progress
-from bot.core.request import ImageRequest
+from bot.core.request import Image, ImageRequest
 from bot.core.settings import BackendEntry, Settings
 from tests.backend_contract import collect
 from tests.fakes.tiny_model import SIDE, save_tiny_model
@@ -60,8 +60,20 @@ async def test_a_request_becomes_pictures_in_a_process_of_its_own(tmp_path: Path
     assert any("enlarged to 128×64" in note for note in done.notes)
     again = await result(backend, make_request(count=2))
     assert [e.data for e in again if isinstance(e, ImageReady)] == [p.data for p in pictures]
+    await _upscaled(backend, pictures[0])
     await _cancel_stops_a_long_job(backend)
     await backend.aclose()
+
+
+async def _upscaled(backend: Backend, picture: ImageReady) -> None:
+    assert "upscale" in (await backend.capabilities()).params
+    image = Image(picture.data, picture.mime, 128, 64)
+    events = await result(backend, make_request(width=256, height=128, init_image=image, upscale=True))
+    ready = next(event for event in events if isinstance(event, ImageReady))
+    with Pillow.open(io.BytesIO(ready.data)) as made:
+        assert made.size == (256, 128)
+    assert isinstance(events[-1], Done)
+    assert any("second pass at 256×128" in note for note in events[-1].notes)
 
 
 async def _cancel_stops_a_long_job(backend: Backend) -> None:
