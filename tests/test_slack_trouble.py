@@ -9,7 +9,7 @@ import pytest
 
 from adapters.slack import render
 from bot.core.guilds import Rules
-from bot.core.request import ImageResult, Picture, Requester, State
+from bot.core.request import ImageResult, Limits, Picture, Requester, State
 from tests.fakes.slack_house import SlackHouse, slack_house
 
 
@@ -146,3 +146,18 @@ async def test_a_form_offers_as_many_pictures_as_are_usual_here(house: SlackHous
     await slack.bob.until_modal()
     await slack.bob.submit({"Prompt": "a red fox"})
     assert len(slack.images(await house.finished())) == 3
+
+
+async def test_who_finds_no_place_is_told_when_the_next_is_free(tmp_path: Path) -> None:
+    async with slack_house(tmp_path, limits=Limits(waiting_per_user=1)) as house:
+        slack = house.slack
+        hold = house.backend.hold("start")
+        await slack.bob.command("a red fox")
+        await hold.reached.wait()
+        await slack.bob.command("a grey owl")
+        await house.ended("Next")
+        await slack.bob.command("a black cat")
+        told = await house.told(slack.bob, "1 of your 1 places is taken")
+        assert "Next free" in slack.read(told)
+        assert slack.labels(told) == ["Edit"]
+        hold.release()

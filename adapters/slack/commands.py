@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.slack import flow, pages, render, settings
+from adapters.slack import flow, pages, settings
 from adapters.slack.names import COMMAND
 from adapters.slack.render import Rendered
 from adapters.slack.visit import of_command
@@ -59,7 +59,7 @@ async def command(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
             await flow.ask(slack, visit, f"command:{visit.trigger}", slack.studio.submit, text=text)
             await ack()
     except FairbrushError as error:
-        await say(ack, render.refusal(flow.explain(error), text, command=COMMAND))
+        await say(ack, flow.refusal(error, text, command=COMMAND))
 
 
 async def say(ack: Ack, answer: Rendered) -> None:

@@ -7,6 +7,7 @@ happens afterwards.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ from adapters.slack.pictures import Attached
 from adapters.slack.problems import Closed
 from adapters.slack.render import Rendered
 from adapters.slack.visit import Visit
-from bot.core.errors import FairbrushError, Fault, Forbidden
+from bot.core.errors import FairbrushError, Fault, Forbidden, QueueFull
 from bot.core.grammar import parse
 from bot.core.guilds import ThreadMode
 from bot.core.intake import Acknowledge, Submission, Ticket
@@ -100,6 +101,13 @@ def explain(error: FairbrushError) -> str:
     return error.message
 
 
+def refusal(error: FairbrushError, text: str, *, command: str = "") -> Rendered:
+    """What somebody reads whose request was not taken; text: the whole of it; command: what it came with."""
+    free_in = error.retry_after if isinstance(error, QueueFull) else None
+    free_at = time.time() + free_in if free_in else None
+    return render.refusal(explain(error), text, command=command, free_at=free_at)
+
+
 async def whisper(slack: Slack, visit: Visit, answer: Rendered, *, bare: Rendered | None = None) -> None:
     """Say something to one person alone: where they are, or by direct message where that cannot be. bare:
     the same without what Slack may not take."""
@@ -135,7 +143,7 @@ async def refused(slack: Slack, visit: Visit, error: FairbrushError, text: str =
     """Say why something was not done; text: what was asked, so that it can be sent again."""
     if error.detail:
         log.info("refused: %s %s", error.message, error.detail)
-    await whisper(slack, visit, render.refusal(explain(error), text))
+    await whisper(slack, visit, refusal(error, text))
 
 
 async def guarded(slack: Slack, visit: Visit, work: Callable[[], Awaitable[None]]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.slack import flow, pages, render
+from adapters.slack import flow, pages
 from adapters.slack.commands import subcommand
 from adapters.slack.pictures import pictures_on
 from adapters.slack.visit import Visit, of_event
@@ -57,4 +57,4 @@ async def _paged(slack: Slack, visit: Visit, name: str, group: str) -> None:
     try:
         await pages.tell(slack, visit, name, group)
     except FairbrushError as error:
-        await flow.whisper(slack, visit, render.refusal(flow.explain(error), ""))
+        await flow.whisper(slack, visit, flow.refusal(error, ""))

@@ -287,11 +287,13 @@ def unfinished(result: ImageResult, *, user: str, alone: bool) -> Rendered:
 # --- private answers --------------------------------------------------------------------------------------
 
 
-def refusal(message: str, text: str, *, command: str = "") -> Rendered:
+def refusal(message: str, text: str, *, command: str = "", free_at: float | None = None) -> Rendered:
     """Why a request was not taken, and the whole of it, so that it can be sent again. command: what it was
-    sent with."""
+    sent with; free_at: the Unix time at which there may be room for it."""
     said = messages.not_queued(message)
     blocks: list[Block] = [literal(f"⚠️ {said}")]
+    if free_at is not None:
+        blocks.append(rich([words("Next free "), moment(free_at)]))
     if text:
         whole = f"{command} {text}" if command else text
         blocks += [literal(whole[at : at + MAX_TEXT]) for at in range(0, len(whole), MAX_TEXT)][:MOST_PARTS]
