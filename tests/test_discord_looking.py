@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from adapters.discord.controls import control_id
 from bot.core.errors import Unavailable
 from bot.core.guilds import NsfwPolicy, Rules
 from bot.core.styles import STYLES
+from bot.store.sqlite import open_store
 from tests.fakes.backend import FakeBackend
 from tests.fakes.discord import Interaction, labels, pictures, text
 from tests.fakes.discord_house import DiscordHouse, discord_house
@@ -172,6 +174,19 @@ async def test_history_is_paged(house: DiscordHouse, monkeypatch: pytest.MonkeyP
     shown = await house.discord.choose(page, "Show…", house.ann, "picture 2")
     assert private(shown)
     assert len(pictures(first(shown))) == 1
+
+
+async def test_a_page_that_never_was_is_the_first(tmp_path: Path) -> None:
+    store = await open_store(tmp_path / "store.sqlite3")
+    async with discord_house(tmp_path, store=store) as house:
+        await house.imagine()
+        await house.idle()
+        page = first(await house.discord.command(house.general, house.ann, "history"))
+        forged = control_id("older", "9" * 30)
+        button = {"type": 2, "id": 9, "style": 2, "label": "Older", "custom_id": forged}
+        page.components = [{"type": 1, "id": 8, "components": [button]}]
+        call = await house.discord.answered(house.discord.forge_press(page, forged, house.ann))
+        assert "a red fox" in text(house.discord.original(call))
 
 
 async def test_nothing_asked_for_says_so(house: DiscordHouse) -> None:

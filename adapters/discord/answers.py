@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import aiohttp
 import discord
 from discord import ui
 
@@ -57,7 +58,8 @@ async def told(interaction: Interaction, what: str | FairbrushError) -> None:
     """tell(), where there is nothing left to do if not even that comes through."""
     try:
         await tell(interaction, what)
-    except discord.HTTPException as error:
+    except (discord.HTTPException, aiohttp.ClientError, OSError, RuntimeError) as error:
+        # RuntimeError: of a session that was closed, for the connection was lost or is being left.
         log.warning("interaction %s: could not be answered: %s", interaction.id, error)
 
 

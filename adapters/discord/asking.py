@@ -92,6 +92,7 @@ def retry(adapter: Discord, group: str) -> Act:
     """A failed request with the changes that would make it work."""
 
     async def take(submission: Submission, *, acknowledge: Acknowledge | None = None) -> Ticket:
+        await adapter.studio.seen(group, submission.requester)
         result = await adapter.studio.result(group)
         submission = replace(submission, options=options_from_json(result.remedy))
         return await adapter.studio.redo(group, submission, acknowledge=acknowledge)

@@ -128,7 +128,7 @@ async def history(adapter: Discord, interaction: Interaction) -> None:
 
 async def turn_page(adapter: Discord, interaction: Interaction, used: Used) -> None:
     """Another page; its id names the last request of every page before it."""
-    trail = tuple(int(each) for each in used.rest.split(".") if each.isdecimal())
+    trail = tuple(int(each) for each in used.rest.split(".") if each.isdecimal() and len(each) <= 18)
     await show_instead(interaction, await in_time(interaction, history_view(adapter, interaction, trail)))
 
 

@@ -53,7 +53,7 @@ class Tasks:
         return len(self._tasks)
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin; a crash is logged, an error of ours is left to whoever awaits."""
+        """Begin; a crash is logged whole, an error of ours in a line: it is left to whoever awaits."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -62,13 +62,10 @@ class Tasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.log(
-                logging.INFO if isinstance(error, FairbrushError) else logging.ERROR,
-                "a task ended early: %s",
-                error,
-                exc_info=error,
-            )
+        if isinstance(error, FairbrushError):
+            log.info("a task ended early: %s %s", error.message, error.detail)
+        elif error is not None:
+            log.error("a task ended early: %s", error, exc_info=error)
 
     async def aclose(self, *, patience: float = 0.0) -> None:
         """Give them `patience` seconds, then cancel what is left and wait for it."""
