@@ -104,6 +104,18 @@ async def test_both_shows_progress_in_the_thread_and_pictures_in_the_channel(hou
     assert pictures(status) == []
 
 
+async def test_both_shows_pictures_in_the_thread_where_the_receipt_was_deleted(house: DiscordHouse) -> None:
+    await _mode(house, ThreadMode.BOTH)
+    done = house.backend.hold("done")
+    call = await house.imagine()
+    await done.reached.wait()
+    status = await house.status(call)
+    house.discord.delete(house.receipt(call))
+    done.release()
+    await house.idle()
+    assert len(pictures(status)) == 1
+
+
 async def test_channel_makes_no_thread(house: DiscordHouse) -> None:
     await _mode(house, ThreadMode.CHANNEL)
     call = await house.imagine()

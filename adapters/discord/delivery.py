@@ -37,6 +37,7 @@ class Result:
         self._limit = conversation.place.file_limit
         self._shown: set[str] = set()
         self._beside = False
+        self._receipt_gone = False
 
     @property
     def _place(self) -> Place:
@@ -61,6 +62,11 @@ class Result:
             await self._show_here()
         except TokenDead:
             raise
+        except Gone:
+            if self._place.in_place or not self._in_channel:
+                raise
+            self._receipt_gone = True  # the thread may be there all the same
+            await self._show_here()
         except Refused as error:
             log.info("group %s: not shown there: %s %s", self._result.group_id, error.message, error.detail)
             await self._show_otherwise()
@@ -88,8 +94,9 @@ class Result:
     @property
     def _in_channel(self) -> bool:
         """Whether the result goes into the receipt's own message, where others speak too."""
-        place = self._place
-        return place.in_place or self._beside or (place.mode == "both" and bool(self._result.pictures))
+        if self._place.in_place or self._receipt_gone:
+            return self._place.in_place
+        return self._beside or (self._place.mode == "both" and bool(self._result.pictures))
 
     @property
     def _target(self) -> str:
