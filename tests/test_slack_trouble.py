@@ -161,3 +161,15 @@ async def test_who_finds_no_place_is_told_when_the_next_is_free(tmp_path: Path) 
         assert "Next free" in slack.read(told)
         assert slack.labels(told) == ["Edit"]
         hold.release()
+
+
+@pytest.mark.parametrize("word", ["recipe", "show", "cancel AAAAAAAA"])
+async def test_what_asks_for_no_picture_is_not_called_not_queued(house: SlackHouse, word: str) -> None:
+    slack = house.slack
+    await slack.bob.command(word)
+    await slack.bob.mention(word)
+    await slack.until(lambda: len(slack.bob.ephemerals) == 2)
+    for told in slack.bob.ephemerals:
+        assert told.text.startswith("⚠️")
+        assert "Not queued" not in slack.read(told)
+        assert slack.labels(told) == []

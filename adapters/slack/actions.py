@@ -74,7 +74,7 @@ async def pressed(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
         if (act := _making(slack, press)) is not None:
             key = f"action:{visit.trigger}"
             await flow.ask(slack, visit, key, act, private=name == names.TO_DM, again=press.group)
-        elif name == names.MORE:
+        elif name == names.MORE and visit.inside:
             slack.later(flow.guarded(slack, visit, partial(slack.forms.more, visit, body)))
         elif (doing := DOING.get(name)) is not None:
             slack.later(flow.guarded(slack, visit, partial(doing, slack, press)))

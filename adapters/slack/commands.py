@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapters.slack import flow, pages, settings
 from adapters.slack.names import COMMAND
 from adapters.slack.render import Rendered
-from adapters.slack.visit import of_command
+from adapters.slack.visit import Visit, of_command
 from adapters.slack.wording import typed
 from bot.core.errors import FairbrushError
 
@@ -43,23 +43,34 @@ async def command(slack: Slack, ack: Ack, body: dict[str, Any], context: Any) ->
     """The slash command. Its acknowledgement carries what is said at once."""
     visit = of_command(body, context)
     text = typed(str(body.get("text") or ""), bot=visit.bot)
+    asked = subcommand(text)
+    if asked is not None:
+        await _answer(slack, ack, visit, *asked)
+        return
     try:
-        if not text:
-            slack.later(flow.guarded(slack, visit, partial(slack.forms.open_imagine, visit)))
-            await ack()
-        elif (asked := subcommand(text)) == ("settings", ""):
-            slack.later(flow.guarded(slack, visit, partial(settings.asked, slack, visit)))
-            await ack()
-        elif asked is not None and asked[0] == "show":  # Slack may not take its pictures any more
-            slack.later(flow.guarded(slack, visit, partial(pages.tell, slack, visit, *asked)))
-            await ack()
-        elif asked is not None:
-            await say(ack, await pages.page(slack, visit, *asked))
-        else:
+        if text:
             await flow.ask(slack, visit, f"command:{visit.trigger}", slack.studio.submit, text=text)
-            await ack()
+        else:
+            slack.later(flow.guarded(slack, visit, partial(slack.forms.open_imagine, visit)))
+        await ack()
     except FairbrushError as error:
         await say(ack, flow.refusal(error, text, command=COMMAND))
+
+
+async def _answer(slack: Slack, ack: Ack, visit: Visit, name: str, group: str) -> None:
+    """One of the words; what Slack has to be asked for comes after the acknowledgement."""
+    if name == "settings":
+        slack.later(flow.guarded(slack, visit, partial(settings.asked, slack, visit)))
+        await ack()
+    elif name == "show":  # Slack may not take its pictures any more
+        slack.later(flow.guarded(slack, visit, partial(pages.tell, slack, visit, name, group)))
+        await ack()
+    else:
+        try:
+            answer = await pages.page(slack, visit, name, group)
+        except FairbrushError as error:
+            answer = flow.warning(error)
+        await say(ack, answer)
 
 
 async def say(ack: Ack, answer: Rendered) -> None:

@@ -108,6 +108,11 @@ def refusal(error: FairbrushError, text: str, *, command: str = "") -> Rendered:
     return render.refusal(explain(error), text, command=command, free_at=free_at)
 
 
+def warning(error: FairbrushError) -> Rendered:
+    """What somebody reads who asked for nothing to be made."""
+    return render.notice(f"⚠️ {explain(error)}")
+
+
 async def whisper(slack: Slack, visit: Visit, answer: Rendered, *, bare: Rendered | None = None) -> None:
     """Say something to one person alone: where they are, or by direct message where that cannot be. bare:
     the same without what Slack may not take."""
@@ -153,4 +158,4 @@ async def guarded(slack: Slack, visit: Visit, work: Callable[[], Awaitable[None]
     except FairbrushError as error:
         if error.detail:
             log.info("refused: %s %s", error.message, error.detail)
-        slack.later(whisper(slack, visit, render.notice(f"⚠️ {explain(error)}")))
+        slack.later(whisper(slack, visit, warning(error)))

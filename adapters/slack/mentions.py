@@ -4,6 +4,7 @@ begin one below it."""
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.slack import flow, pages
@@ -43,7 +44,7 @@ async def _written(slack: Slack, body: dict[str, Any], visit: Visit) -> None:
     asked = ("help", "") if not text else subcommand(text)
     if asked is not None:
         if slack.is_first(key):
-            slack.later(_paged(slack, visit, *asked))
+            slack.later(flow.guarded(slack, visit, partial(pages.tell, slack, visit, *asked)))
         return
     try:
         picture = next(iter(pictures_on(event)), None)
@@ -51,10 +52,3 @@ async def _written(slack: Slack, body: dict[str, Any], visit: Visit) -> None:
     except FairbrushError as error:
         if slack.is_first(key):
             slack.later(flow.refused(slack, visit, error, text))
-
-
-async def _paged(slack: Slack, visit: Visit, name: str, group: str) -> None:
-    try:
-        await pages.tell(slack, visit, name, group)
-    except FairbrushError as error:
-        await flow.whisper(slack, visit, flow.refusal(error, ""))
