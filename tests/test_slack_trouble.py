@@ -173,3 +173,24 @@ async def test_what_asks_for_no_picture_is_not_called_not_queued(house: SlackHou
         assert told.text.startswith("⚠️")
         assert "Not queued" not in slack.read(told)
         assert slack.labels(told) == []
+
+
+# --- edits ------------------------------------------------------------------------------------------------
+
+
+async def test_a_mention_that_is_edited_stays_one_request_and_a_corrected_one_becomes_one(
+    house: SlackHouse,
+) -> None:
+    slack = house.slack
+    await slack.bob.mention("a red fox")
+    (good,) = slack.messages(slack.general)
+    await house.finished("a red fox")
+    await slack.bob.edit_mention(good, "a red fox!")
+    await slack.bob.mention("a grey owl --steps 0")
+    bad = slack.messages(slack.general)[-1]
+    await house.told(slack.bob, "Steps must be")
+    await slack.bob.edit_mention(bad, "a grey owl --steps 1000")
+    await slack.until(lambda: len(slack.bob.ephemerals) == 2)
+    await slack.bob.edit_mention(bad, "a grey owl --steps 1")
+    await house.finished("a grey owl")
+    assert [request.prompt for _, request in house.backend.submitted] == ["a red fox", "a grey owl"]

@@ -37,9 +37,10 @@ async def direct(slack: Slack, body: dict[str, Any], context: Any) -> None:
 
 
 async def _written(slack: Slack, body: dict[str, Any], visit: Visit) -> None:
-    """Accepted before it is acknowledged; sent again by Slack it is known by its id."""
+    """Accepted before it is acknowledged. A message is one request, however often Slack sends its event, and
+    whether it is edited later: an edit is a new event, which counts where nothing was accepted before."""
     event = body["event"]
-    key = f"event:{body.get('event_id') or event.get('ts')}"
+    key = f"message:{visit.team or visit.enterprise}:{visit.channel}:{event.get('ts')}"
     text = typed(str(event.get("text") or ""), bot=visit.bot)
     asked = ("help", "") if not text else subcommand(text)
     if asked is not None:
@@ -50,5 +51,5 @@ async def _written(slack: Slack, body: dict[str, Any], visit: Visit) -> None:
         picture = next(iter(pictures_on(event)), None)
         await flow.ask(slack, visit, key, slack.studio.submit, text=text, picture=picture)
     except FairbrushError as error:
-        if slack.is_first(key):
+        if slack.is_first(f"event:{body.get('event_id') or key}"):
             slack.later(flow.refused(slack, visit, error, text))

@@ -115,6 +115,16 @@ class Person:
             return None
         return await self._event(payloads.said(self._world, message, "app_mention"), channel.id)
 
+    async def edit_mention(self, message: Message, text: str) -> Delivery:
+        """Edit a message of theirs that names the bot: Slack tells it once more, as a new event."""
+        installation = self._world.installation_for(self.team)
+        assert installation is not None
+        message.text = f"<@{installation.bot_user}> {typed(text)}"
+        said = payloads.said(self._world, message, "app_mention")
+        return await self._event(
+            said | {"edited": {"user": self.id, "ts": self._world.new_ts()}}, message.channel
+        )
+
     async def write_dm(
         self, text: str, *, thread: Message | str = "", files: Sequence[File] = ()
     ) -> Delivery:
