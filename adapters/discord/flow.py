@@ -29,7 +29,6 @@ from bot.core.errors import FairbrushError, Forbidden, QueueFull
 from bot.core.guilds import ThreadMode
 from bot.core.intake import Acknowledge, Submission, Ticket
 from bot.core.messages import not_queued
-from bot.core.options import Options
 from bot.core.request import Requester
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ BROKEN: Final = (aiohttp.ClientConnectionError, ConnectionError)
 """How a connection that broke shows, with or without the request having arrived."""
 WHY_MOST: Final = 2500  # characters of what is wrong with a request
 DIRECT: Final = "dm"
+NOTHING: Final = Draft()
 _THREADED: Final = (discord.ChannelType.text, discord.ChannelType.news)
 
 
@@ -141,7 +141,7 @@ def _file_limit(interaction: Interaction) -> int:
 
 class Answer:
     """The first response to an interaction, given once. Deferred by itself where it takes longer than 1.5 s
-    from here on; a handler that does something slow before ask() makes one first and hands it on."""
+    from here on."""
 
     def __init__(self, interaction: Interaction) -> None:
         self.interaction = interaction
@@ -245,33 +245,18 @@ async def _respond(
 # --- asking -----------------------------------------------------------------------------------------------
 
 
-async def ask(
-    adapter: Discord,
-    interaction: Interaction,
-    act: Act,
-    *,
-    text: str = "",
-    options: Options | None = None,
-    init_image: bytes | None = None,
-    mask_image: bytes | None = None,
-    file_names: tuple[str, ...] = (),
-    answer: Answer | None = None,
-    draft: Draft | None = None,
-) -> None:
+async def ask(adapter: Discord, interaction: Interaction, act: Act, draft: Draft = NOTHING) -> None:
     """Give a request to `act` and answer: with the receipt, or in private with what is wrong.
 
-    text: the prompt as typed, flags and all; options: what came by native options; answer: where one was
-    made before something slow; draft: what a refused request is opened with again, where that is more than
-    text and options. Never raises a FairbrushError.
+    draft: what was typed and chosen; a refused request is opened with it again. Never raises a
+    FairbrushError.
     """
-    answer = answer or Answer(interaction)
-    if draft is None and init_image is None:
-        draft = Draft(text=text, options=options or Options())
+    answer = Answer(interaction)
     try:
-        await _ask(adapter, answer, act, text, options, init_image, mask_image, file_names)
+        await _ask(adapter, answer, act, draft)
     except FairbrushError as error:
         log.info("interaction %s: refused: %s %s", interaction.id, error.message, error.detail)
-        await _refuse(adapter, answer, error, text, options, draft)
+        await _refuse(adapter, answer, error, draft)
     except discord.HTTPException:
         raise
     except Exception:
@@ -282,29 +267,17 @@ async def ask(
         answer.close()
 
 
-async def _ask(
-    adapter: Discord,
-    answer: Answer,
-    act: Act,
-    text: str,
-    options: Options | None,
-    init_image: bytes | None,
-    mask_image: bytes | None,
-    file_names: tuple[str, ...],
-) -> None:
+async def _ask(adapter: Discord, answer: Answer, act: Act, draft: Draft) -> None:
     interaction, studio = answer.interaction, adapter.studio
     requester, channel = requester_of(interaction), channel_of(interaction)
     rules = await studio.rules(requester.tenant, channel)
-    place = place_of(interaction, rules.thread_mode, now=adapter.clock.now(), prompt=text)
+    place = place_of(interaction, rules.thread_mode, now=adapter.clock.now(), prompt=draft.text)
     submission = Submission(
         requester,
         place.interaction,
         place_to_json(place),
-        text=text,
-        options=options,
-        init_image=init_image,
-        mask_image=mask_image,
-        file_names=file_names,
+        text=draft.text,
+        options=draft.options,
         channel=channel,
         age_restricted=age_restricted(interaction),
     )
@@ -315,16 +288,9 @@ async def _ask(
     await act(submission, acknowledge=acknowledge)
 
 
-async def _refuse(
-    adapter: Discord,
-    answer: Answer,
-    error: FairbrushError,
-    text: str,
-    options: Options | None,
-    draft: Draft | None,
-) -> None:
+async def _refuse(adapter: Discord, answer: Answer, error: FairbrushError, draft: Draft) -> None:
     """What is wrong, the prompt to send again, and a way to correct it."""
-    prompt = text or (options.prompt if options else "")
+    prompt = draft.text
     why = clipped(escape(not_queued(error.message)), WHY_MOST)
     why = lines(why, _next_free(adapter, error), await _allowed(adapter, answer.interaction, error))
     said, file = lines(why, code(prompt)), None
@@ -334,7 +300,7 @@ async def _refuse(
     items: list[ui.Item[ui.LayoutView]] = [render.text(said)]
     if file is not None:
         items.append(ui.File("attachment://prompt.txt"))
-    if prompt and draft is not None:
+    if prompt:
         items += render.rows(await _edit(adapter, draft))
     await answer.refuse(render.sealed(*items), file)
 

@@ -59,9 +59,7 @@ async def submitted(
     except NotFound as error:
         before, act = Draft(), partial(_refused, error)
     draft = draft_of(read_form(data), before)
-    await flow.ask(
-        adapter, interaction, act(adapter, draft), text=draft.text, options=draft.options, draft=draft
-    )
+    await flow.ask(adapter, interaction, act(adapter, draft), draft)
 
 
 def _refused(error: NotFound, adapter: Discord, draft: Draft) -> Act:

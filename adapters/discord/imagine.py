@@ -40,9 +40,7 @@ def imagine(adapter: Discord) -> app_commands.Command[Any, ..., None]:
 
     async def taken(interaction: Interaction, **values: Any) -> None:
         draft = draft_of_values(values)
-        act = from_command(adapter, draft)
-        asked = flow.ask(adapter, interaction, act, text=draft.text, options=draft.options, draft=draft)
-        await guarded(interaction, asked)
+        await guarded(interaction, flow.ask(adapter, interaction, from_command(adapter, draft), draft))
 
     return command("imagine", "Make pictures from words", taken, options_of(adapter, limits))
 
