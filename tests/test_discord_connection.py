@@ -333,6 +333,8 @@ async def test_an_invite_needs_a_token_that_works(tmp_path: Path) -> None:
         await invite.invite(Settings(data_dir=tmp_path))
     async with Discord() as discord:
         settings = discord_settings(tmp_path, discord)
+        pasted = replace(settings, secrets={"DISCORD_TOKEN": Secret(f" Bot {discord.token}\n")})
+        assert (await invite.invite(pasted)).application == str(discord.world.me.id)
         wrong = replace(settings, secrets={"DISCORD_TOKEN": Secret("wrong")})
         with pytest.raises(ConfigurationError, match="refuses"):
             await invite.invite(wrong)

@@ -18,6 +18,7 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from adapters.discord.bot_token import REFUSED, checked_token
 from adapters.discord.client import Client
 from adapters.discord.starts import Starts
 from bot.core.errors import AuthFailed, ConfigurationError, FairbrushError, Unavailable
@@ -33,10 +34,6 @@ CLOSE_MOST: Final = 2.0  # seconds for a polite goodbye
 
 TOKEN_REFUSED, INTENTS_INVALID, INTENTS_REFUSED = 4004, 4013, 4014
 
-REFUSED: Final = (
-    "DISCORD_TOKEN: Discord refuses this token. Copy it anew from the Bot page of your application at "
-    "https://discord.com/developers/applications"
-)
 WRONG_INTENTS: Final = (
     "Discord refuses the bot's intents. It needs none that must be allowed; look at the Bot page of your "
     "application at https://discord.com/developers/applications"
@@ -210,11 +207,3 @@ def keep_tokens_out_of_the_log() -> None:
     """For debugging the library logs whole addresses and payloads, and tokens of interactions with them."""
     for name in ("discord.http", "discord.webhook", "discord.gateway"):
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger(name).getEffectiveLevel()))
-
-
-def checked_token(token: str) -> str:
-    """The token without what surrounds it. Raises ConfigurationError where it cannot be one."""
-    token = token.strip().removeprefix("Bot ").strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigurationError(f"{REFUSED} (it holds characters that no token has)")
-    return token

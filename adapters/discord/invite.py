@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from adapters.discord.bot_token import REFUSED, checked_token
 from adapters.discord.permissions import SCOPES, WHY, needed
 from bot.core.errors import ConfigurationError, Unavailable
 from bot.core.settings import Settings
@@ -26,10 +27,6 @@ PATIENCE: Final = 15.0  # seconds
 MISSING: Final = (
     "DISCORD_TOKEN is not set. Make an application at https://discord.com/developers/applications, copy the "
     "token from its Bot page, and put DISCORD_TOKEN=... into .env or the environment."
-)
-REFUSED: Final = (
-    "DISCORD_TOKEN: Discord refuses this token. Copy it anew from the Bot page of your application at "
-    "https://discord.com/developers/applications"
 )
 
 
@@ -82,11 +79,9 @@ def address(application: str, *, user: bool = False) -> str:
 
 
 async def _application(settings: Settings) -> dict[str, Any]:
-    token = settings.secret("DISCORD_TOKEN").reveal().strip()
-    if not token:
+    if not settings.secret("DISCORD_TOKEN").reveal().strip():
         raise ConfigurationError(MISSING)
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigurationError(REFUSED)
+    token = checked_token(settings.secret("DISCORD_TOKEN").reveal())
     url = settings.platform_urls.get("discord", API).rstrip("/") + "/applications/@me"
     try:
         async with (

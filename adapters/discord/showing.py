@@ -5,7 +5,6 @@ It is a copy for whoever asks, made from the store; the request's own messages a
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from adapters.discord.delivery import SMALLEST, smaller
 from adapters.discord.errors import TooLarge, translated
 from adapters.discord.files import Packed
 from adapters.discord.flow import place_of
+from adapters.discord.wire import file_of
 from bot.core.errors import Refused
 from bot.core.guilds import ThreadMode
 from bot.core.ports import StoredGroup
@@ -28,7 +28,6 @@ from bot.core.request import ImageResult
 if TYPE_CHECKING:
     from adapters.discord.adapter import Discord
     from adapters.discord.declare import Interaction
-    from adapters.discord.wire import Upload
 
 FLAGGED = "flagged by the content check, so not shown in a channel that is not age-restricted"
 
@@ -87,7 +86,7 @@ async def _send_all(
             last=parcel is packed.parcels[-1],
             extra=left,
         )
-        attached = [_file(upload) for upload in parcel.uploads]
+        attached = [file_of(upload) for upload in parcel.uploads]
         try:
             with translated():
                 await _send(interaction, view, attached, private=private)
@@ -127,10 +126,6 @@ def _allowed(result: ImageResult, interaction: Interaction) -> ImageResult:
     notes = (*result.notes, f"{flagged} {FLAGGED}")
     # The buttons count pictures, so that they are left out where some are missing.
     return replace(result, pictures=shown, notes=notes, vary=False, upscale=False)
-
-
-def _file(upload: Upload) -> discord.File:
-    return discord.File(io.BytesIO(upload.data), upload.name, description=upload.description or None)
 
 
 async def _send(

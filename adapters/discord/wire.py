@@ -173,13 +173,14 @@ def _id(found: Mapping[str, Any]) -> str:
 
 
 def _parameters(body: Body, nonce: str | None = None) -> MultipartParameters:
-    files = [_file(upload) for upload in body.uploads]
+    files = [file_of(upload) for upload in body.uploads]
     return handle_message_parameters(
         view=body.view, attachments=files, allowed_mentions=mentions(body.pings), nonce=nonce
     )
 
 
-def _file(upload: Upload) -> discord.File:
+def file_of(upload: Upload) -> discord.File:
+    """A file as the library sends it."""
     return discord.File(io.BytesIO(upload.data), upload.name, description=upload.description or None)
 
 
