@@ -79,7 +79,8 @@ class Doors:
             return web.Response(status=400, text="not readable\n")
         if not self._slack.ready:
             return web.Response(status=503, text="starting\n", headers={"Retry-After": "5"})
-        return await to_aiohttp_response(await self._slack.app.async_dispatch(asked))
+        async with self._slack.hurry.turn():
+            return await to_aiohttp_response(await self._slack.app.async_dispatch(asked))
 
 
 async def _body(request: web.Request) -> bytes | None:

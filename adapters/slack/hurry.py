@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 PATIENCE: Final = 1.0  # seconds that a message waits for acknowledgements, at most
-AT_ONCE: Final = 16  # taken in together: one commit serves them all
-TURN: Final = 0.05  # seconds; who takes longer waits for something, and the next one's turn begins
+AT_ONCE: Final = 32  # taken in together: one commit serves them all
+TURN: Final = 0.1  # seconds; who takes longer waits for something, and the next one's turn begins
 
 
 class Hurry:

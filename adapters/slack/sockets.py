@@ -137,7 +137,8 @@ class Sockets:
                 await self._answer(socket, request)
 
     async def _answer(self, socket: aiohttp.ClientWebSocketResponse, request: SocketModeRequest) -> None:
-        answer = await run_async_bolt_app(self._app, request)
+        async with self._hurry.turn():
+            answer = await run_async_bolt_app(self._app, request)
         if answer.status != 200:
             log.warning(
                 "not acknowledged, so Slack sends it again: %s, status %d", request.type, answer.status
