@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import cast
@@ -17,6 +18,7 @@ from bot.core.errors import Refused
 from bot.core.pictures import read_recipe
 from bot.core.ports import ImageReady
 from bot.core.request import ImageRequest, Requester
+from bot.core.settings import Secret
 from tests.fakes.backend import FakeBackend, FakeJob
 from tests.fakes.clock import HandClock
 from tests.fakes.discord import labels, pictures, text
@@ -146,6 +148,23 @@ async def test_without_any_files_both_messages_say_how_it_ended(
     await house.idle()
     assert "1 picture cannot be attached here" in text(await house.status(call))
     assert text(house.receipt(call)).startswith("✅ **a red fox**")
+
+
+async def test_links_that_do_not_fit_are_counted_and_none_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with discord_house(
+        tmp_path, public_url="https://bot.example", secrets={"FAIRBRUSH_SECRET_KEY": Secret("k" * 43)}
+    ) as house:
+        _take_no_files(house, monkeypatch, "edit", "edit_by_token")
+        call = await house.imagine("a {red, green} fox --count 10")
+        await house.idle()
+        told = text(await house.status(call))
+        line = next(each for each in told.splitlines() if "not attached here" in each)
+        linked = re.findall(r"\[picture (\d+)\]\((https://bot\.example/pictures/[^)]+)\)", line)
+        assert [int(number) for number, _ in linked] == list(range(1, len(linked) + 1))
+        assert line.endswith(f" · and {20 - len(linked)} more")
+        assert len(told) <= 4000
 
 
 async def test_a_file_that_discord_finds_too_large_is_made_smaller(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Reads and encodes in threads. Knows the limits of messages and nothing of who se
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ MESSAGE_MOST: Final = (
     25 * 1024**2 - 64 * 1024
 )  # bytes of a message's files, with room for what surrounds them
 SHEET_SIDE: Final = 512
+LINKS_MOST: Final = 1800  # characters of links, of the 4,000 that a message may have
 _SUFFIXES: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -147,12 +149,14 @@ def glimpse(preview: Preview) -> Upload:
 
 
 def links(left: Sequence[Picture], link: Callable[[Picture], str | None]) -> tuple[str, ...]:
-    """Lines for pictures that cannot be attached."""
-    found = [link(picture) for picture in left]
+    """Lines for pictures that cannot be attached: as many links as there is room for, and a count."""
     if not left:
         return ()
-    named = [f"[picture {number}]({url})" for number, url in enumerate(found, 1) if url]
+    found = [f"[picture {picture.index + 1}]({url})" for picture in left if (url := link(picture))]
+    ends = itertools.accumulate(len(each) + len(" · ") for each in found)
+    named = [each for each, end in zip(found, ends, strict=True) if end <= LINKS_MOST]
     if not named:
         many = "1 picture" if len(left) == 1 else f"{len(left)} pictures"
         return (f"{many} cannot be attached here",)
-    return (f"not attached here: {' · '.join(named)}",)
+    more = [f"and {len(left) - len(named)} more"] if len(left) > len(named) else []
+    return (f"not attached here: {' · '.join([*named, *more])}",)

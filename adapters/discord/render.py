@@ -189,8 +189,8 @@ def pictures(
 def _below(result: ImageResult, extra: Sequence[str]) -> str:
     """ "seed 812734 · SDXL · 18 s · local", and whatever else is to be said, each line in small print."""
     said = [messages.finished_line(result), messages.ended(result), *result.notes]
-    printed = [escape(line) for line in said if line]
-    return clipped("\n".join(small(line) for line in (*printed, *extra)), NOTES_MOST)
+    printed = clipped("\n".join(small(escape(line)) for line in said if line), NOTES_MOST)
+    return lines(printed, *map(small, extra))
 
 
 def _result_rows(result: ImageResult, shown: range, *, last: bool) -> list[Item]:

@@ -9,7 +9,7 @@ Time is real unless a HandClock is given, which then moves the program and the l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,12 +103,14 @@ class DiscordHouse:
             await self.until_passing(lambda: not desk.groups)
 
 
-def discord_settings(folder: Path, discord: Discord, **changes: object) -> Settings:
-    """Settings for the program on the local Discord."""
+def discord_settings(
+    folder: Path, discord: Discord, *, secrets: Mapping[str, Secret] | None = None, **changes: object
+) -> Settings:
+    """Settings for the program on the local Discord. secrets: further ones."""
     return Settings(
         data_dir=folder,
         backends=(BackendEntry("fake", ""),),
-        secrets={"DISCORD_TOKEN": Secret(discord.token)},
+        secrets={"DISCORD_TOKEN": Secret(discord.token), **(secrets or {})},
         platform_urls={"discord": discord.api_url, "discord-gateway": discord.gateway_url},
         **changes,  # type: ignore[arg-type]
     )
@@ -153,7 +155,7 @@ async def _program(
     settings: dict[str, object],
 ) -> AsyncIterator[DiscordHouse]:
     time = clock.clock if clock else REAL_CLOCK
-    made = discord_settings(folder, discord, **settings)
+    made = discord_settings(folder, discord, **settings)  # type: ignore[arg-type]
     adapter = Adapter(made, clock=time)
     adapter.pace = pace
     backends = backends or [FakeBackend()]
