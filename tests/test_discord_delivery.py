@@ -52,14 +52,15 @@ class Noisy(FakeBackend):
 
 
 async def test_more_pictures_than_a_message_holds_go_over_several(house: DiscordHouse) -> None:
-    call = await house.imagine("a {red, green, blue} fox --count 8")
+    call = await house.imagine("a {red, green, blue} fox --count 7")
     await house.idle()
     status, *more = house.shown(call)
-    assert [len(pictures(each)) for each in (status, *more)] == [10, 10, 4]
+    assert [len(pictures(each)) for each in (status, *more)] == [10, 10, 1]
     assert "Again" in labels(more[-1])
     assert "Again" not in labels(status)
     assert labels(more[0])[:2] == ["U11", "U12"]
-    assert "11-20 of 24" in text(more[0])
+    assert text(more[0]) == "-# 11-20 of 21"
+    assert text(more[1]).startswith("-# 21 of 21\n")
 
 
 async def test_all_messages_exist_and_are_stored_before_a_file_goes_out(house: DiscordHouse) -> None:

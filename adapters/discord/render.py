@@ -178,7 +178,8 @@ def pictures(
     if first == 0:
         parts.append(text(f"{MARKS[State.DONE]} {title(place.prompt or result.prompt)}{who}"))
     else:
-        parts.append(text(small(f"{first + 1}-{first + len(gallery)} of {total}")))
+        numbers = f"{first + 1}-{first + len(gallery)}" if len(gallery) > 1 else f"{first + 1}"
+        parts.append(text(small(f"{numbers} of {total}")))
     if gallery:
         parts.append(ui.MediaGallery(*gallery))
     if last and (below := _below(result, extra)):
