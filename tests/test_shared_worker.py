@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.fakes.backend import FakeBackend
 from tests.fakes.discord import Discord, pictures
 from tests.fakes.discord_house import BRISK, discord_settings
 from tests.fakes.slack import Slack
-from tests.fakes.slack_house import slack_settings
+from tests.fakes.slack_house import slack_settings, until
 
 MEMBERS, EACH = 4, 6  # of the server, who ask for one picture so often each
 BIG, COUNT = 6, 4  # requests of the workspace, and the pictures of each
@@ -121,13 +121,6 @@ def both(first: Settings, second: Settings) -> Settings:
     )
 
 
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for what no single platform sees."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 def widest_gap(samples: Sequence[Sample]) -> float:
     """The most that one platform got more than the other, in any interval, in device-seconds."""
     ahead = [sample.used["discord"] - sample.used["slack"] for sample in samples]
@@ -145,10 +138,10 @@ async def test_a_server_and_a_workspace_get_half_of_one_worker_each(tmp_path: Pa
         await until(lambda: worker.running == 0 and shared.shown()["discord"] == MEMBERS)
         hold = worker.hold("start")
         await asyncio.gather(shared.ask_in_discord(EACH), shared.ask_in_slack())
-        await until(lambda: len(queue) == MEMBERS * EACH + BIG - 1)
+        await until(lambda: len(queue) == MEMBERS * EACH + BIG - 1, seconds=60)
         hold.release()
         everything = Counter(discord=MEMBERS * (EACH + 1), slack=BIG * COUNT)
-        await until(lambda: shared.shown() == everything)
+        await until(lambda: shared.shown() == everything, seconds=60)
         contended = [each for each in worker.samples[MEMBERS + 1 :] if min(each.waiting.values()) > 0]
     first, last = contended[0], contended[-1]
     got = {name: last.used[name] - first.used[name] for name in ("discord", "slack")}
