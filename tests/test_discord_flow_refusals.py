@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,10 +61,12 @@ async def test_a_full_line_is_refused_with_the_number_of_places(tmp_path: Path) 
         hold = house.backend.hold("start")
         await house.imagine("one")
         await hold.reached.wait()
-        await house.imagine("two")
+        status = await house.status(await house.imagine("two"))
+        await house.until(lambda: "<t:" in text(status))
         await house.imagine("three")
         (told,) = house.discord.private(house.ann)
         assert text(told).startswith("Not queued: 1 of your 1 places is taken.")
+        assert re.search(r"\nNext free <t:\d+:R>\.\n`three`$", text(told))
 
 
 async def test_forbidden_channels_and_roles_are_named(house: DiscordHouse) -> None:
