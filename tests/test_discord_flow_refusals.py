@@ -133,6 +133,13 @@ async def test_a_broken_connection_costs_no_request(house: DiscordHouse, arrived
     assert len(house.discord.messages(house.general)) == 1
 
 
+async def test_a_busy_proxy_costs_no_request(house: DiscordHouse) -> None:
+    house.discord.on(ANSWER).limit(via=False)
+    call = await house.imagine()
+    await house.idle()
+    assert text(house.receipt(call)).startswith("✅ **a red fox**")
+
+
 @pytest.mark.parametrize("arrived", [True, False])
 async def test_a_broken_connection_costs_no_refusal(house: DiscordHouse, arrived: bool) -> None:
     house.discord.on(ANSWER).cut(applied=arrived)

@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 PATIENCE: Final = 1.5
 """Seconds after which the response is deferred."""
+BREATH: Final = 0.5  # seconds, of the three in which Discord takes a first response
 BROKEN: Final = (aiohttp.ClientConnectionError, ConnectionError)
 """How a connection that broke shows, with or without the request having arrived."""
 WHY_MOST: Final = 2500  # characters of what is wrong with a request
@@ -201,11 +202,16 @@ class Answer:
 
 
 async def surely(send: Callable[[], Awaitable[T]]) -> T:
-    """A first response, sent again where the connection broke, as idle ones do: had it arrived, Discord would
-    not take the second."""
+    """A first response, sent again where the connection broke, as idle ones do, or a proxy turned it away.
+    Had it arrived, Discord would not take the second."""
     try:
         return await send()
     except BROKEN:
+        return await send()
+    except discord.HTTPException as error:
+        if error.status != 429:
+            raise
+        await asyncio.sleep(BREATH)
         return await send()
 
 

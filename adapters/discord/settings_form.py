@@ -204,6 +204,8 @@ def _changes(change: Change) -> Callable[[Discord, Interaction, Used], Any]:
 
 async def _set(adapter: Discord, interaction: Interaction, level: Level, rules: Rules) -> None:
     """Let these rules hold, and show it. Raises Forbidden or InvalidRequest."""
+    if problems := await adapter.studio.rule_problems(level.by, rules, channel=level.channel):
+        raise InvalidRequest("\n".join(problems.values()))
     await adapter.studio.set_rules(level.by, rules, channel=level.channel, admin=level.admin)
     log.info("%s: rules of %s set by %s", level.by.tenant, level.key, level.by.member)
     await show_instead(interaction, await panel(adapter, interaction, level, said="Saved."))
