@@ -335,6 +335,18 @@ async def test_a_deletion_is_not_lost_in_trouble(
     assert receipt.attachments == []
 
 
+async def test_what_is_deleted_elsewhere_while_it_waits_says_so_in_both_places(house: DiscordHouse) -> None:
+    house.backend.hold("start")
+    call = await house.imagine()
+    status = await house.status(call)
+    await house.until(lambda: "Cancel" in labels(status))
+    (group,) = house.studio.queue(me(house))
+    await house.studio.delete(group.group_id, me(house))
+    await house.idle()
+    assert text(status).startswith("🗑️")
+    assert text(house.receipt(call)).startswith("🗑️")
+
+
 async def test_the_delete_menu_works_on_a_copy(house: DiscordHouse) -> None:
     message = await made(house)
     (group,) = await house.studio.history(me(house))

@@ -150,6 +150,9 @@ class DiscordConversation:
             log.info("group %s: no previews: %s %s", status.group_id, error.message, error.detail)
             self._previews = False
             await self._show(status, None)
+        if status.state.ended and not self.place.in_place:  # it was deleted: there will be no result
+            body = Body(render.ended_receipt(self.place, status.state))
+            await self._surely(partial(self.speaker.edit, self.place, self.place.receipt, body))
 
     async def _show(self, status: JobStatus, preview: Upload | None) -> None:
         place, item = self.place, None
