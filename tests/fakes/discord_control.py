@@ -103,6 +103,7 @@ class Control:
             said = options or {"prompt": "picture {n}"}
             given = {key: _numbered(value, number) for key, value in said.items()}
             self.discord.type(channel, people[turn % len(people)], command, **given)
+            await asyncio.sleep(0)  # it goes out before the next is made: sent_at is when it did
 
     async def interactions(self, request: web.Request) -> web.Response:
         """All since a number."""
