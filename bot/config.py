@@ -28,8 +28,19 @@ SECRETS = (
     "SLACK_CLIENT_ID",
     "SLACK_CLIENT_SECRET",
     "FAIRBRUSH_SECRET_KEY",
+    "STOCHASTIC_API_KEY",
+    "SALAD_API_KEY",
+    "OPENAI_API_KEY",
+    "FAL_KEY",
+    "REPLICATE_API_TOKEN",
+    "HORDE_API_KEY",
+    "FAIRBRUSH_A1111_AUTH",
 )
 """Read by their own names, each also as NAME_FILE; never printed."""
+
+
+SERVICES = ("stochastic", "salad", "openai", "fal", "replicate", "horde")
+"""Kinds of backends with an address of their own: FAIRBRUSH_KIND_URL."""
 
 
 class Environment(BaseSettings):
@@ -48,6 +59,17 @@ class Environment(BaseSettings):
     discord_api_url: str = ""
     discord_gateway_url: str = ""
     slack_api_url: str = ""
+    stochastic_url: str = ""
+    salad_url: str = ""
+    openai_url: str = ""
+    fal_url: str = ""
+    replicate_url: str = ""
+    horde_url: str = ""
+    aliases: str = ""
+    budget: float = Field(5.0, ge=0)
+    budget_per_guild: float = Field(1.0, ge=0)
+    budget_per_user: float = Field(0.5, ge=0)
+    requests_per_second: float = Field(50.0, gt=0)
     backends: str = "local:"
     styles: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     blocked_words: str = ""
@@ -67,6 +89,7 @@ class Environment(BaseSettings):
     max_prompt: int = Field(2000, ge=1, le=20_000)
     waiting_per_user: int = Field(10, ge=1)
     waiting_per_guild: int = Field(500, ge=1)
+    waiting_per_key: int = Field(1000, ge=1)
 
     @field_validator("styles", mode="before")
     @classmethod
@@ -128,6 +151,12 @@ def _settings(env: Environment, secrets: Mapping[str, Secret]) -> Settings:
             )
             if url
         },
+        service_urls={kind: url.rstrip("/") for kind in SERVICES if (url := getattr(env, f"{kind}_url"))},
+        aliases=_aliases(env.aliases),
+        budget=env.budget,
+        budget_per_guild=env.budget_per_guild,
+        budget_per_user=env.budget_per_user,
+        requests_per_second=env.requests_per_second,
         backends=parse_backends(env.backends),
         limits=Limits(
             max_steps=env.max_steps,
@@ -138,6 +167,7 @@ def _settings(env: Environment, secrets: Mapping[str, Secret]) -> Settings:
             max_prompt=env.max_prompt,
             waiting_per_user=env.waiting_per_user,
             waiting_per_guild=env.waiting_per_guild,
+            waiting_per_key=env.waiting_per_key,
         ),
         styles={**STYLES, **env.styles},
         blocked_words=tuple(word.strip() for word in env.blocked_words.split(",") if word.strip()),
@@ -151,6 +181,18 @@ def _settings(env: Environment, secrets: Mapping[str, Secret]) -> Settings:
         log_level=env.log_level,
         secrets=secrets,
     )
+
+
+def _aliases(text: str) -> dict[str, str]:
+    """FAIRBRUSH_ALIASES: a comma list of name=model. Raises ConfigurationError."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    for name, equals, model in pairs:
+        if not (name.strip() and equals and model.strip()):
+            raise ConfigurationError(
+                f'FAIRBRUSH_ALIASES: "{name}{equals}{model}" is not name=model, as in '
+                "stable-diffusion-2=stabilityai/sd-turbo"
+            )
+    return {name.strip(): model.strip() for name, _, model in pairs}
 
 
 def _members(text: str) -> list[str]:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
+from adapters._incoming import Throttle
 from adapters.web import doorway, stream
-from adapters.web.sessions import SESSIONS_PER_KEY, Throttle
+from adapters.web.sessions import SESSIONS_PER_KEY
 from bot.core.ports import ApiKey
 from tests.fakes.web import API, EVENT, House, Page, house
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from adapters.web import strictjson
-from adapters.web.gate import Gate, read_body
-from adapters.web.problems import Problem, json_response
+from adapters import _strictjson as strictjson
+from adapters._incoming import Problem, Throttle, read_body
+from adapters.web.gate import Gate
+from adapters.web.problems import json_response
 from adapters.web.sessions import (
     MAX_KEY_LENGTH,
     Sessions,
-    Throttle,
     is_browser,
     keyed_visitor,
     loopback_visitor,

@@ -7,9 +7,8 @@ from typing import Final
 
 from aiohttp import BodyPartReader, web
 
-from adapters.web import strictjson
-from adapters.web.gate import read_body, too_large
-from adapters.web.problems import Problem
+from adapters import _strictjson as strictjson
+from adapters._incoming import Problem, read_body, too_large
 from bot.core.request import JSON
 
 _SECONDS: Final = 120.0

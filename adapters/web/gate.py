@@ -1,4 +1,4 @@
-"""Who may reach the page at all: hosts, origins, headers, and how much of a body is read.
+"""Who may reach the page at all: hosts, origins and headers.
 
 Without a key the Playground works only on the machine itself: bound to loopback, under a loopback name, not
 through a proxy. A page elsewhere can make a browser send requests here (DNS rebinding, cross-site forms),
@@ -7,14 +7,13 @@ so the Host must be one of ours and whatever changes something must come from ou
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from adapters.web.problems import Problem
+from adapters._incoming import Problem
 from bot.core.settings import Settings
 
 HEADERS: Final = {
@@ -30,8 +29,6 @@ HEADERS: Final = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 _FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
-_PATIENCE_SECONDS: Final = 10.0
-_SLOWEST_BYTES_PER_SECOND: Final = 20_000
 
 
 def is_loopback(host: str | None) -> bool:
@@ -98,27 +95,3 @@ def _hostname(host: str) -> str | None:
     except ValueError:
         return None
     return parts.hostname if parts.netloc == host and "@" not in host else None
-
-
-async def read_body(request: web.Request, limit: int) -> bytes:
-    """The body, unpacked, up to `limit` bytes. Problem 413 beyond it, 408 where it comes too slowly."""
-    if (request.content_length or 0) > limit:
-        raise too_large(limit)
-    body = bytearray()
-    begun = asyncio.get_running_loop().time()
-    try:
-        async with asyncio.timeout(_PATIENCE_SECONDS) as deadline:
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > limit:
-                    raise too_large(limit)
-                deadline.reschedule(begun + _PATIENCE_SECONDS + len(body) / _SLOWEST_BYTES_PER_SECOND)
-    except TimeoutError:
-        raise Problem(408, "The request came too slowly.") from None
-    return bytes(body)
-
-
-def too_large(limit: int) -> Problem:
-    """The answer to a body over its cap."""
-    size = f"{limit // 2**20} MB" if limit >= 2**20 else f"{limit // 2**10} KB"
-    return Problem(413, f"That is too large: at most {size} are read.")

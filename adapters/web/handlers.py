@@ -12,12 +12,12 @@ from typing import Final
 
 from aiohttp import web
 
+from adapters._incoming import Problem, read_body
 from adapters.web.conversation import address_of
 from adapters.web.doorway import Visit
 from adapters.web.forms import read_form, read_object
-from adapters.web.gate import read_body
 from adapters.web.hub import Hub
-from adapters.web.problems import Problem, json_response
+from adapters.web.problems import json_response
 from adapters.web.stream import stream_news
 from adapters.web.views import (
     command,

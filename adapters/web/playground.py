@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiohttp import web
 
+from adapters._incoming import Problem
 from adapters.web.conversation import WebConversation
 from adapters.web.doorway import Doorway, Visit
 from adapters.web.gate import HEADERS, Gate
 from adapters.web.handlers import Handlers
 from adapters.web.hub import Hub
-from adapters.web.problems import Problem, refusal
+from adapters.web.problems import refusal
 from bot.core.errors import FairbrushError
 from bot.core.ports import Address, Pace
 from bot.core.settings import Settings

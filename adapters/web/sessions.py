@@ -12,8 +12,7 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from bot.core.request import JSON, Requester
@@ -101,39 +100,3 @@ class Sessions:
 
 def _xor(left: bytes, right: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(left, right, strict=True))
-
-
-class Throttle:
-    """Wrong keys by address: `allowed` in any `window` seconds, then none is looked at for a while.
-
-    now: monotonic seconds. At most `remembered` addresses are kept, the quietest are forgotten first.
-    """
-
-    def __init__(
-        self, now: Callable[[], float], *, allowed: int = 10, window: float = 60.0, remembered: int = 4096
-    ) -> None:
-        self._now = now
-        self._allowed = allowed
-        self._window = window
-        self._remembered = remembered
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
-
-    def wait(self, address: str) -> float:
-        """Seconds until this address may try again; 0: now."""
-        recent = self._recent(address)
-        return recent[0] + self._window - self._now() if len(recent) >= self._allowed else 0.0
-
-    def failed(self, address: str) -> None:
-        """Note a wrong key. Call it before the key is looked up, so that tries at once are counted too."""
-        self._failures[address] = [*self._recent(address), self._now()][-self._allowed :]
-        self._failures.move_to_end(address)
-        while len(self._failures) > self._remembered:
-            self._failures.popitem(last=False)
-
-    def succeeded(self, address: str) -> None:
-        """A right key clears what was noted."""
-        self._failures.pop(address, None)
-
-    def _recent(self, address: str) -> list[float]:
-        since = self._now() - self._window
-        return [at for at in self._failures.get(address, []) if at > since]

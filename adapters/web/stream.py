@@ -9,9 +9,9 @@ from typing import Final
 
 from aiohttp import web
 
+from adapters._incoming import Problem
 from adapters.web.gate import HEADERS
 from adapters.web.hub import News, Stream
-from adapters.web.problems import Problem
 from adapters.web.views import result_json, status_json
 from adapters.web.wording import line_of, outcome_line
 from bot.core.ports import JobStatus, Preview

@@ -41,8 +41,10 @@ class Submission:
 
     event_key: the platform's id of the event, unique, so that an event sent twice is one group; text: the
     words typed, flags in it win over `options`; file_names: of the pictures that came along; literal: no
-    flags, no permutations; channel: where it was asked, for a guild's rules (a thread's parent; empty where
-    there is none); age_restricted: that channel is for adults alone.
+    flags, no permutations; prompts: several literal prompts, one job each, instead of `text`; prepared: there
+    is no conversation to prepare, so that the group joins the queue with its commit; channel: where it was
+    asked, for a guild's rules (a thread's parent; empty where there is none); age_restricted: that channel is
+    for adults alone.
     """
 
     requester: Requester
@@ -54,6 +56,8 @@ class Submission:
     mask_image: bytes | None = None
     file_names: tuple[str, ...] = ()
     literal: bool = False
+    prompts: tuple[str, ...] = ()
+    prepared: bool = False
     channel: str = ""
     age_restricted: bool = False
 

@@ -31,12 +31,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a hosted model costs, in US dollars: for each picture, for each megapixel (2**20 pixels) of each
+    picture, and for each second of device time."""
+
+    per_image: float = 0.0
+    per_megapixel: float = 0.0
+    per_second: float = 0.0
+
+    def of(self, request: ImageRequest, seconds: float) -> float:
+        """The price of a request that takes `seconds` of device time."""
+        megapixels = request.width * request.height / 2**20
+        return request.count * (self.per_image + self.per_megapixel * megapixels) + self.per_second * seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model that a backend offers, and what it does best.
 
     id: what --model takes; sides in pixels; native_pixels: larger requests are made at this area and
     enlarged (None: made as asked); schedulers: A1111 names offered; refused_schedulers: name -> why;
-    commercial: whether its licence allows commercial use; advice: one line for people, or empty.
+    commercial: whether its licence allows commercial use; advice: one line for people, or empty; price: None
+    where it costs nothing.
     """
 
     id: str
@@ -54,6 +70,7 @@ class Model:
     refused_schedulers: Mapping[str, str] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     advice: str = ""
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,15 @@ class Capabilities:
     resumable: bool = False
     checks_content: bool = False
     speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The remote has taken the job: from now on `ref` finds it, and is stored in place of the one that
+    submit() gave before anything else is asked of the backend. So a job is handed over in events(), between
+    two stored references: after a crash in between it is known that it may have been sent."""
+
+    ref: RemoteRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +170,7 @@ class Done:
     applied: Mapping[str, JSON] = field(default_factory=dict)
 
 
-Event: TypeAlias = Queued | Progress | Preview | ImageReady | ImageRejected | Done
+Event: TypeAlias = Taken | Queued | Progress | Preview | ImageReady | ImageRejected | Done
 
 
 class CancelOutcome(Enum):
@@ -171,8 +197,8 @@ class Backend(Protocol):
     Errors of submit and events: InvalidRequest, ContentRejected, AuthFailed, QuotaExceeded, RateLimited,
     Unavailable, TimedOut, Cancelled, ProtocolError, each with `accepted` saying whether the remote took the
     job. events() of a lost ref raises Unavailable(accepted=False). Where a job was sent but never answered
-    `accepted` is None, and it is never resubmitted by itself. A resumable backend's RemoteRef survives a
-    restart of this program.
+    `accepted` is None, and it is never resubmitted by itself: another try might be made, and paid for, twice.
+    A resumable backend's RemoteRef survives a restart of this program.
     """
 
     name: str

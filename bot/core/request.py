@@ -69,7 +69,8 @@ class ImageRequest:
     repainted; style: the preset whose words `prompt` already holds, for people to read alone; upscale:
     `init_image` is a picture of half the sides, to be made again at this size in a second pass; source: the
     result that `init_image` comes from ("7K2QABCD", "7K2QABCD #2"), for people to read alone; show_flagged:
-    a picture that a content check flags is shown behind a spoiler, and not withheld.
+    a picture that a content check flags is shown behind a spoiler, and not withheld; previews: so many
+    previews of each picture are wanted, evenly spaced over the steps, 0 leaves it to the backend.
     """
 
     prompt: str
@@ -90,6 +91,7 @@ class ImageRequest:
     upscale: bool = False
     source: str = ""
     show_flagged: bool = False
+    previews: int = 0
 
     def seed_of(self, index: int) -> int:
         """The seed of picture `index` (0-based)."""
@@ -185,6 +187,7 @@ class Limits:
     max_prompts: int = 16  # prompts that one request's permutations may unfold to
     waiting_per_user: int = 10
     waiting_per_guild: int = 500
+    waiting_per_key: int = 1000
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 4096 * 4096
     tightened: frozenset[str] = frozenset()

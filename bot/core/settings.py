@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bot.core.errors import ConfigurationError
 from bot.core.request import Limits
 
 
@@ -42,6 +44,21 @@ class BackendEntry:
     target: str
     options: Mapping[str, str] = field(default_factory=dict)
 
+    def number(self, option: str, default: float) -> float:
+        """An option that is a number of 0 or more. Raises ConfigurationError."""
+        text = self.options.get(option)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0.0 <= value < math.inf:
+            raise ConfigurationError(
+                f'FAIRBRUSH_BACKENDS: {self.name};{option}={text}: "{text}" is not a number of 0 or more.'
+            )
+        return value
+
     @property
     def name(self) -> str:
         """kind:target, what logs and receipts say."""
@@ -56,7 +73,11 @@ class Settings:
     may go without a sign of life of this program; job_timeout: seconds without any event from a backend
     after which a job is taken from it; attempts: tries of a job before it fails; secrets: tokens by their
     environment name; operators: members (platform:user) who may set weights; platform_urls: other addresses
-    of platforms, by adapter ("discord", "discord-gateway", "slack"), where they are not the real ones.
+    of platforms, by adapter ("discord", "discord-gateway", "slack"), where they are not the real ones;
+    service_urls: other addresses of hosted services, by kind of backend; aliases: model names that the served
+    APIs know, and the model ids that they mean; budget, budget_per_guild, budget_per_user: US dollars that
+    hosted pictures may cost in a day (UTC) altogether, for one guild, for one member; requests_per_second: of
+    the served APIs, by one key.
     """
 
     data_dir: Path
@@ -80,11 +101,24 @@ class Settings:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     operators: frozenset[str] = frozenset()
     platform_urls: Mapping[str, str] = field(default_factory=dict)
+    service_urls: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    budget: float = 5.0
+    budget_per_guild: float = 1.0
+    budget_per_user: float = 0.5
+    requests_per_second: float = 50.0
 
     @property
     def pictures_dir(self) -> Path:
         """Where picture files lie."""
         return self.data_dir / "pictures"
+
+    def entry(self, kind: str, target: str) -> BackendEntry:
+        """The entry of FAIRBRUSH_BACKENDS for this backend; one without options where there is none."""
+        return next(
+            (entry for entry in self.backends if entry.kind == kind and entry.target == target),
+            BackendEntry(kind, target),
+        )
 
     def secret(self, name: str) -> Secret:
         """The secret with this environment name; an empty one where unset."""

@@ -28,7 +28,9 @@ from bot.core.ports import (
     Preview,
     Progress,
     Queued,
+    RemoteRef,
     Store,
+    Taken,
 )
 
 log = logging.getLogger(__name__)
@@ -118,6 +120,9 @@ class Work:
             async for event in events:
                 self._heard()
                 self.lane.last_sign = self._last_sign
+                if isinstance(event, Taken):
+                    await self._keep(event.ref)
+                    continue
                 if isinstance(event, Done):
                     self._last_sign = math.inf
                     return _plausible(event)
@@ -131,12 +136,17 @@ class Work:
     async def _hand_over(self) -> None:
         job = self.job
         request = await self._gallery.with_inputs(job)
-        ref = job.ref = await self.lane.backend.submit(request, job_id=job.job_id)
+        await self._keep(await self.lane.backend.submit(request, job_id=job.job_id))
+        if job.stopping() and await self.ask_to_stop() is CancelOutcome.UNSUPPORTED:
+            raise Cancelled("Cancelled.")
+
+    async def _keep(self, ref: RemoteRef) -> None:
+        """Store how the job is found again, before anything else is asked of the backend."""
+        job = self.job
+        job.ref = ref
         self._last_sign = math.inf  # a slow disk is not the backend's silence
         await insist(lambda: self._store.save_ref(job.job_id, attempt=job.attempt, ref=ref), self._clock)
         self._heard()
-        if job.stopping() and await self.ask_to_stop() is CancelOutcome.UNSUPPORTED:
-            raise Cancelled("Cancelled.")
 
     def _heard(self) -> None:
         self._last_sign = self._clock.monotonic()
