@@ -318,6 +318,25 @@ async def test_the_flags_in_a_prompt_are_named_with_the_command(home: House) -> 
     assert checked["command"] == ("""fairbrush imagine 'it'"'"'s a fox --ar 16:9 --steps 9' -o picture.png""")
 
 
+async def test_what_would_be_made_is_told_for_programs_that_ask_for_the_same(home: House) -> None:
+    body = {"text": "a {red, blue} fox --ar 2:1 --sampler euler_a", "options": {"steps": 9}}
+    async with home.client.post(f"{API}/check", json=body) as answer:
+        request = (await answer.json())["request"]
+    assert request["prompts"] == ["a red fox", "a blue fox"]
+    assert request["width"] == 2 * request["height"]
+    assert (request["steps"], request["seed"], request["count"]) == (9, None, 1)
+    assert request["scheduler_class"] == "EulerAncestralDiscreteScheduler"
+
+
+async def test_a_value_out_of_range_is_a_remark_beside_the_command(home: House) -> None:
+    async with home.client.post(
+        f"{API}/check", json={"text": "a fox --steps 20 --seed 99999999999"}
+    ) as answer:
+        checked = await answer.json()
+    assert "seed" in checked["problem"]
+    assert "request" not in checked
+
+
 async def test_half_a_flag_is_a_remark_and_no_error(home: House) -> None:
     async with home.client.post(f"{API}/check", json={"text": "a fox --steps"}) as answer:
         assert answer.status == 200

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
@@ -27,18 +28,20 @@ from adapters.web.views import (
     limits_json,
     model_json,
     remix_json,
+    request_json,
     result_json,
     status_json,
     ticket_json,
 )
 from adapters.web.wording import line_of, outcome_line
-from bot.core.errors import InvalidRequest
+from bot.core.errors import InvalidRequest, Unavailable
 from bot.core.grammar import parse
 from bot.core.options import Options, merge, options_from_json, options_to_json
 from bot.core.pictures import read_recipe
 from bot.core.pictures import thumbnail as shrunk
 from bot.core.ports import StoredGroup
-from bot.core.request import JSON
+from bot.core.request import JSON, ImageRequest
+from bot.core.resolve import resolve
 from bot.core.studio import Submission
 
 PAGE_OF_HISTORY: Final = 24
@@ -93,7 +96,11 @@ class Handlers:
             whole = merge(_options(fields), typed)
         except InvalidRequest as error:  # half a flag is no mistake yet
             return json_response({"problem": error.message})
-        return json_response({"typed": options_to_json(typed), "command": command(whole)})
+        answer: dict[str, JSON] = {"typed": options_to_json(typed), "command": command(whole)}
+        try:
+            return json_response(answer | {"request": request_json(_resolved(visit, whole), whole.seed)})
+        except (InvalidRequest, Unavailable) as error:
+            return json_response(answer | {"problem": error.message})
 
     async def recipe(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """The options in a picture's recipe; null where it carries none."""
@@ -192,6 +199,20 @@ async def _view(visit: Visit, group: StoredGroup) -> dict[str, JSON]:
         result = await visit.studio.result(group.group_id)
         return view | result_json(result, outcome_line(result))
     return view
+
+
+def _resolved(visit: Visit, options: Options) -> tuple[ImageRequest, ...]:
+    """What the options stand for, without a start picture. Raises InvalidRequest or Unavailable."""
+    studio = visit.studio
+    defaults = studio.defaults(options.model)
+    return resolve(
+        replace(options, strength=None),
+        defaults=defaults,
+        limits=studio.limits,
+        models=studio.models(),
+        seed=lambda: 0,
+        params=studio.params(defaults.model),
+    )
 
 
 def _text(fields: Mapping[str, JSON]) -> str:

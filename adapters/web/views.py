@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from bot.core.grammar import format_options
 from bot.core.options import Options, options_from_json, options_to_json
 from bot.core.pictures import recipe_options
 from bot.core.ports import JobStatus, Model, Position, Preview, Progress, StoredGroup
-from bot.core.request import JSON, Defaults, ImageResult, Limits, Picture, State
+from bot.core.request import JSON, Defaults, ImageRequest, ImageResult, Limits, Picture, State
+from bot.core.schedulers import SCHEDULERS, find_scheduler
 
 if TYPE_CHECKING:
     from bot.core.studio import Ticket
@@ -156,6 +157,31 @@ def ticket_json(ticket: Ticket) -> dict[str, JSON]:
         "width": ticket.requests[0].width,
         "height": ticket.requests[0].height,
     }
+
+
+def request_json(requests: Sequence[ImageRequest], seed: int | None) -> JSON:
+    """What would be made, for programs that ask for the same by an API: one request for each prompt. seed:
+    the one that was said."""
+    first = requests[0]
+    return {
+        "prompts": [request.prompt for request in requests],
+        "negative_prompt": first.negative_prompt,
+        "width": first.width,
+        "height": first.height,
+        "steps": first.steps,
+        "guidance_scale": first.guidance_scale,
+        "seed": seed,
+        "count": first.count,
+        "scheduler": first.scheduler,
+        "scheduler_class": _class_name(first.scheduler),
+        "model": first.model,
+    }
+
+
+def _class_name(scheduler: str | None) -> str | None:
+    """The diffusers class that means this scheduler, else its own name, which is understood too."""
+    spec = SCHEDULERS.get(scheduler or "")
+    return spec.class_name if spec and find_scheduler(spec.class_name) == scheduler else scheduler
 
 
 def _count(request: Mapping[str, JSON]) -> int:

@@ -168,24 +168,23 @@ function checkSoon() {
 async function check() {
   if (!offer) return;
   const run = ++checkRun;
-  if (!prompt.value.trim()) return showChecked({}, null, "Write a prompt first.");
+  if (!prompt.value.trim()) return showChecked({}, { note: "Write a prompt first." });
   try {
-    const { typed, command, problem } = await server.check(prompt.value, said());
+    const { typed, command, request, problem } = await server.check(prompt.value, said());
     if (run !== checkRun) return;
-    if (problem) showChecked({}, null, problem);
-    else if (start.file) showChecked(typed, `${command} --image start.png`, "start.png is your start picture.");
-    else showChecked(typed, command, "");
+    const line = start.file && command ? `${command} --image start.png` : command;
+    showChecked(typed ?? {}, { command: line, request, note: problem, hasPicture: start.file });
   } catch {
     // Only a help: what is wrong is said when the request is sent.
   }
 }
 
-function showChecked(typed, command, note) {
+function showChecked(typed, { command = null, request = null, note = "", hasPicture = false }) {
   const names = Object.keys(typed).filter((name) => name !== "prompt");
   typedNames = new Set(names);
   settings.typed(names);
   $("typed").textContent = names.length ? `${names.length === 1 ? "1 flag" : `${names.length} flags`} in the prompt` : "";
-  showCommand(command, note);
+  showCommand({ command, request, note, hasPicture });
 }
 
 $("composer").addEventListener("submit", (event) => {
