@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from bot.core.ports import Adapter
-from bot.core.settings import Settings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bot.core.ports import Adapter
+    from bot.core.settings import Settings
 
 
 def create(settings: Settings) -> Adapter | None:
-    """The adapter, or None where there is nothing to serve."""
-    return None
+    """The adapter; always on, since nobody comes in without a key."""
+    from adapters.api.adapter import Api
+
+    return Api(settings)
