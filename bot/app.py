@@ -136,7 +136,7 @@ class App:
             clock,
             settings,
             on_status=courier.show,
-            on_ended=lambda group: courier.end(group.group_id),
+            on_ended=self._tell_end,
         )
         self.studio = Studio(
             settings,
@@ -149,6 +149,7 @@ class App:
             clock,
             self._house,
             open_line=courier.open,
+            line_up=self._line_up_prepared,
         )
         left = await revive(store, desk, queue, self._dispatcher, courier, clock, self._house.weigh)
         if left:
@@ -158,6 +159,14 @@ class App:
         for job in group.jobs:
             if job.state is State.ACCEPTED:
                 self._dispatcher.push(job)
+
+    def _line_up_prepared(self, group: LiveGroup) -> None:
+        for job in group.jobs:
+            self._dispatcher.push(job)
+
+    def _tell_end(self, group: LiveGroup) -> None:
+        self._courier.end(group.group_id)
+        group.end_watches()
 
     async def aclose(self, *, drain: float = 0.0) -> None:
         """Take in nothing more, give what runs up to `drain` seconds in all, keep the rest. Once is enough; a

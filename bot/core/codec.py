@@ -71,7 +71,15 @@ def request_from_json(data: Mapping[str, JSON], *, load: Callable[[str], Image])
         upscale=said.upscale,
         source=said.source,
         show_flagged=data.get("show_flagged") is True,
+        previews=_previews(data),
     )
+
+
+def _previews(data: Mapping[str, JSON]) -> int:
+    value = data.get("previews", 0)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ProtocolError("The stored request cannot be read.", detail="previews is no number")
+    return value
 
 
 def _picture(data: Mapping[str, JSON], name: str, load: Callable[[str], Image]) -> Image | None:

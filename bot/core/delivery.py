@@ -183,7 +183,7 @@ class Courier:
         await self._tasks.aclose()
 
     async def _serve(self, line: Line) -> None:
-        if not await self._prepare(line):
+        if not _is_ready(line) and not await self._prepare(line):
             await self._close(line)
             return
         if line.group is not None:
@@ -323,6 +323,11 @@ class Courier:
         finally:
             for wait in waits:
                 wait.cancel()
+
+
+def _is_ready(line: Line) -> bool:
+    """Whether there was nothing to prepare: it was accepted as prepared, and not before a restart."""
+    return line.prepared and line.group is not None and not line.group.restarted
 
 
 def _patience(line: Line, status: JobStatus, left: float) -> float:

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from bot.core.ports import (
     ImageReady,
@@ -82,6 +83,18 @@ class LiveJob:
         self.images.clear()
 
 
+class Watcher(Protocol):
+    """Who is told what happens to a group as it happens; see bot/core/watching.py."""
+
+    def tell(self, index: int, event: Preview | Progress | ImageReady) -> None:
+        """Something happened to the group's job `index`."""
+        ...
+
+    def end(self) -> None:
+        """The group has ended."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class LiveGroup:
     """One accepted message in hand."""
@@ -94,6 +107,7 @@ class LiveGroup:
     restarted: bool = False
     position: Position | None = None
     by: float | None = None
+    watchers: list[Watcher] = field(default_factory=list)
 
     @property
     def prompt(self) -> str:
@@ -104,6 +118,16 @@ class LiveGroup:
     def ended(self) -> bool:
         """Whether every job has ended."""
         return all(job.state.ended for job in self.jobs)
+
+    def tell(self, index: int, event: Preview | Progress | ImageReady) -> None:
+        """Tell those who watch what happened to the job `index`."""
+        for watcher in self.watchers:
+            watcher.tell(index, event)
+
+    def end_watches(self) -> None:
+        """It has ended, and its result is stored."""
+        for watcher in self.watchers:
+            watcher.end()
 
     @property
     def spoiler(self) -> bool:

@@ -101,6 +101,10 @@ class Dispatcher:
         self._queue.push(self.entry(job))
         self.wake()
 
+    def ahead(self, job: LiveJob) -> int:
+        """Jobs that go before this one now; 0 where it does not wait."""
+        return self._queue.ahead(job.job_id) or 0
+
     def entry(self, job: LiveJob) -> Entry:
         """A job as the fair queue knows it."""
         requester = job.group.requester

@@ -166,6 +166,11 @@ class FairQueue:
         line = job.user.line
         return Place(list(line).index(job_id) + 1, len(line), ahead, cost)
 
+    def ahead(self, job_id: str) -> int | None:
+        """How many queued jobs go before this one, None where it is not queued."""
+        place = self.place(job_id)
+        return None if place is None else place.ahead
+
     def places(self) -> dict[str, Place]:
         """Where every queued job stands, in the order in which they go if no more come, one worker runs
         all and none ends otherwise than estimated. Running caps delay jobs, and are not foreseen here."""

@@ -42,9 +42,10 @@ class Submission:
     event_key: the platform's id of the event, unique, so that an event sent twice is one group; text: the
     words typed, flags in it win over `options`; file_names: of the pictures that came along; literal: no
     flags, no permutations; prompts: several literal prompts, one job each, instead of `text`; prepared: there
-    is no conversation to prepare, so that the group joins the queue with its commit; channel: where it was
-    asked, for a guild's rules (a thread's parent; empty where there is none); age_restricted: that channel is
-    for adults alone.
+    is no conversation to prepare, so that the group is in the queue when submit() returns, and of its
+    Conversation only deliver() is called; previews: of each picture wanted, evenly over its steps (0 to 10, 0
+    as the backend likes); channel: where it was asked, for a guild's rules (a thread's parent; empty where
+    there is none); age_restricted: that channel is for adults alone.
     """
 
     requester: Requester
@@ -58,6 +59,7 @@ class Submission:
     literal: bool = False
     prompts: tuple[str, ...] = ()
     prepared: bool = False
+    previews: int = 0
     channel: str = ""
     age_restricted: bool = False
 
@@ -84,7 +86,8 @@ Acknowledge = Callable[[Ticket], Awaitable[None]]
 
 class Intake:
     """The way in. open_line: called with each accepted group, to prepare its conversation; in a rush, once
-    the others that came with it are acknowledged too, for platforms wait seconds for that alone."""
+    the others that came with it are acknowledged too, for platforms wait seconds for that alone. line_up:
+    puts a group into the queue."""
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Intake:
         clock: Clock,
         *,
         open_line: Callable[[StoredGroup, LiveGroup], None],
+        line_up: Callable[[LiveGroup], None],
     ) -> None:
         self._limits = limits
         self._store = store
@@ -106,6 +110,7 @@ class Intake:
         self._estimator = estimator
         self._clock = clock
         self._open_line = open_line
+        self._push = line_up
         self._tasks = Tasks()
         self._undoing: set[str] = set()
         self._coming = 0
@@ -197,16 +202,23 @@ class Intake:
             await self._acknowledge(acknowledge, ticket)
         finally:
             self._line_up(stored, group)
+            if stored.prepared:
+                self._push(group)
         return ticket
 
     def _check_room(self, requester: Requester, jobs: int, limits: Limits) -> None:
         """The operator's limit of a member counts over all guilds, a guild's own what waits in it."""
-        desk, everywhere, here = self._desk, self._limits, requester.nouns.guild
-        for waiting, most, whose, note in (
+        desk, everywhere = self._desk, self._limits
+        is_key = requester.guild.startswith("key:")
+        here = "key" if is_key else requester.nouns.guild
+        own = (
             (desk.waiting(requester.member), everywhere.waiting_per_user, "your", ""),
             (desk.waiting_here(requester), limits.waiting_per_user, "your", f"this {here}'s limit"),
-            (desk.waiting(requester.tenant), everywhere.waiting_per_guild, f"this {here}'s", ""),
-        ):
+        )
+        most_here = everywhere.waiting_per_key if is_key else everywhere.waiting_per_guild
+        all_here = (desk.waiting(requester.tenant), most_here, f"this {here}'s", "")
+        alone = requester.guild == f"key:{requester.user}"  # the key is its own only user
+        for waiting, most, whose, note in (*(() if alone else own), all_here):
             if waiting + jobs > most:
                 raise QueueFull(
                     queue_full(waiting, most, jobs, whose=whose, note=note),
@@ -225,9 +237,15 @@ class Intake:
         group_id, requests, options = new_group_id(), draft.requests, draft.options
         costs = [self._cost(request) for request in requests]
         names = await self._gallery.keep_inputs(requests[0])  # all prompts of a group start from the same
+        state = State.QUEUED if submission.prepared else State.ACCEPTED
         jobs = [
             StoredJob(
-                f"{group_id}-{index}", group_id, index, request_to_json(request, image_names=names), cost
+                f"{group_id}-{index}",
+                group_id,
+                index,
+                request_to_json(request, image_names=names),
+                cost,
+                state,
             )
             for index, (request, cost) in enumerate(zip(requests, costs, strict=True))
         ]
@@ -238,6 +256,7 @@ class Intake:
             submission.address,
             options_to_json(_plain(options) if submission.literal else options),
             self._clock.now(),
+            prepared=submission.prepared,
             jobs=tuple(jobs),
         )
 

@@ -21,21 +21,28 @@ _EXPIRES: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 class Links:
-    """key: the program's secret; base: the program's address for others ("https://bot.example"), "" where it
-    has none; now: Unix seconds."""
+    """key: the program's secret; public: the address that the operator says others reach us by, "" where he
+    says none; base: the one that is known else ("https://bot.example"), "" for none; now: Unix seconds."""
 
-    def __init__(self, key: Secret, base: str, now: Callable[[], float]) -> None:
+    def __init__(self, key: Secret, base: str, now: Callable[[], float], *, public: str = "") -> None:
         self._key = hmac.digest(key.reveal().encode(), _PURPOSE, "sha256") if key else b""
+        self._public = public
         self._base = base
         self._now = now
 
-    def link(self, name: str) -> str | None:
-        """The address of a picture file; None where there is no key or nobody outside could open it."""
-        if not self._base or not self._key:
+    def link(self, name: str, *, base: str | None = None, seconds: int | None = None) -> str | None:
+        """The address of a picture file; None where there is no key or nobody outside could open it.
+
+        base: the address by which whoever is given the link has reached us, where the operator says none;
+        seconds: that it is good for, at most and by default LASTING.
+        """
+        base = self._public or base or self._base
+        if not base or not self._key:
             return None
-        expires = str(int(self._now()) + LASTING)
+        lasting = LASTING if seconds is None else min(max(1, seconds), LASTING)
+        expires = str(int(self._now()) + lasting)
         query = urlencode({"expires": expires, "signature": self._signature(name, expires)})
-        return f"{self._base}/pictures/{name}?{query}"
+        return f"{base.rstrip('/')}/pictures/{name}?{query}"
 
     def holds(self, name: str, expires: str, signature: str) -> bool:
         """Whether a link is ours and not yet over; takes as long whatever is wrong with the signature."""

@@ -211,6 +211,13 @@ class Store(Protocol):
         """A member's groups within the guild, newest first; before: only sequences below it."""
         ...
 
+    async def with_events(
+        self, prefix: str, *, limit: int, offset: int = 0
+    ) -> tuple[Sequence[StoredGroup], int]:
+        """Groups whose event_key begins with `prefix`, newest first: `limit` of them after the first
+        `offset`, and how many there are in all."""
+        ...
+
     async def picture(self, name: str) -> tuple[StoredGroup, StoredPicture] | None:
         """The picture with this file name, and its group."""
         ...

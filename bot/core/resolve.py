@@ -31,6 +31,7 @@ from bot.core.text import clip
 DEFAULT_STRENGTH: Final = 0.6
 VARY_STRENGTH: Final = 0.55
 UPSCALE_STRENGTH: Final = 0.35
+MAX_PREVIEWS: Final = 10  # of each picture
 
 _LIMITS: Final = Limits()
 N = TypeVar("N", int, float)
@@ -47,18 +48,21 @@ def resolve(
     init_image: Image | None = None,
     mask_image: Image | None = None,
     literal: bool = False,
+    prompts: Sequence[str] = (),
+    previews: int = 0,
 ) -> tuple[ImageRequest, ...]:
     """The requests that `options` stand for, one for each prompt, all with one seed and one size.
 
     defaults: of `defaults.model`; where the options name another model, its own best size, steps, guidance
     and scheduler count. seed: called where none was said. params: fields of ImageRequest that the backend
-    honours (Capabilities.params), None for all. literal: the prompt is taken as it is, without permutations.
+    honours (Capabilities.params), None for all. literal: the prompt is taken as it is, without permutations;
+    prompts: several such ones instead of the options'. previews: of each picture; none where not honoured.
     Raises InvalidRequest, with the field, for the first thing that is wrong.
     """
     model = find_model(options.model or defaults.model, models, said=options.model is not None)
     defaults = _defaults(defaults, model)
     options = _styled(options, defaults, literal=literal)
-    prompts = _prompts(options, defaults, limits, literal=literal)
+    texts = _prompts(options, defaults, limits, literal=literal, given=prompts)
     check_inputs(init_image, mask_image, options, limits)
     draft = _draft(options, defaults, limits, model, seed, has_picture=init_image is not None)
     if init_image is not None or mask_image is not None:
@@ -66,12 +70,22 @@ def resolve(
     check_params(draft, options, defaults, params)
     draft = _without_unheeded(draft, params)
     check_numbers(draft, limits)
-    width, height = _size(draft, options, defaults, limits, len(prompts))
-    request = replace(draft, prompt=prompts[0], width=width, height=height)
-    check_work(request, limits, len(prompts))
-    if len(prompts) == 1:
+    width, height = _size(draft, options, defaults, limits, len(texts))
+    seen = _previews(previews, params)
+    request = replace(draft, prompt=texts[0], width=width, height=height, previews=seen)
+    check_work(request, limits, len(texts))
+    if len(texts) == 1:
         return (request,)
-    return tuple(replace(request, prompt=prompt) for prompt in prompts)
+    return tuple(replace(request, prompt=prompt) for prompt in texts)
+
+
+def _previews(wanted: int, params: frozenset[str] | None) -> int:
+    """Raises InvalidRequest where it is out of range; none where no backend gives as many as asked."""
+    if not 0 <= wanted <= MAX_PREVIEWS:
+        raise InvalidRequest(
+            f"previews must be a number from 0 to {MAX_PREVIEWS}, not {wanted}.", field="previews"
+        )
+    return wanted if params is None or "previews" in params else 0
 
 
 def _draft(
@@ -207,10 +221,18 @@ def _defaults(defaults: Defaults, model: Model | None) -> Defaults:
     )
 
 
-def _prompts(options: Options, defaults: Defaults, limits: Limits, *, literal: bool) -> tuple[str, ...]:
+def _prompts(
+    options: Options, defaults: Defaults, limits: Limits, *, literal: bool, given: Sequence[str]
+) -> tuple[str, ...]:
     """Every prompt, with its style's words."""
-    text = checked_text(options.prompt, "prompt", limits)
-    prompts = (text,) if literal else unfold(text, limits=limits)
+    if len(given) > limits.max_prompts:
+        raise InvalidRequest(
+            f"These are {len(given):,} prompts; at most {limits.max_prompts:,} are allowed in one request. "
+            "Send the others in a request of their own.",
+            field="prompt",
+        )
+    texts = [checked_text(text, "prompt", limits) for text in given or (options.prompt,)]
+    prompts = tuple(texts) if literal or given else unfold(texts[0], limits=limits)
     if not all(prompts):
         raise InvalidRequest(
             "The prompt is empty. Say what to draw, such as: a red fox in snow", field="prompt"

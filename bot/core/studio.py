@@ -7,9 +7,9 @@ lost. Knows no platform; addresses and event keys are the adapter's own business
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from bot.core.desk import Desk, LiveGroup, status_of
@@ -21,6 +21,7 @@ from bot.core.grammar import parse
 from bot.core.guilds import Rules, admit, defaults_of, limits_of, shows_flagged
 from bot.core.house_rules import HouseRules
 from bot.core.intake import Acknowledge, Intake, Submission, Ticket
+from bot.core.keyring import Keyring
 from bot.core.links import Links, link_base
 from bot.core.moderation import Moderation
 from bot.core.options import Options, merge
@@ -44,12 +45,14 @@ from bot.core.request import (
     Nouns,
     Picture,
     Requester,
+    State,
 )
 from bot.core.resolve import differences, resolve
 from bot.core.results import result_of
 from bot.core.settings import Settings
 from bot.core.shelf import Shelf
 from bot.core.usage import HOUR, Why, why
+from bot.core.watching import News, watching
 
 __all__ = ["Shelf", "Studio", "Submission", "Ticket"]
 
@@ -58,7 +61,7 @@ SHORT = 400  # characters of plain text that are read at once: in a millisecond,
 
 class Studio:
     """The core's face. house: the rules of guilds; open_line: called with each accepted group, to prepare its
-    conversation."""
+    conversation; line_up: with one that needs none, to put it into the queue."""
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Studio:
         house: HouseRules,
         *,
         open_line: Callable[[StoredGroup, LiveGroup], None],
+        line_up: Callable[[LiveGroup], None],
     ) -> None:
         self.settings = settings
         self._store = store
@@ -91,8 +95,15 @@ class Studio:
             estimator,
             clock,
             open_line=open_line,
+            line_up=line_up,
         )
-        self._links = Links(settings.secret("FAIRBRUSH_SECRET_KEY"), link_base(settings), clock.now)
+        self._keyring = Keyring(store, clock)
+        self._links = Links(
+            settings.secret("FAIRBRUSH_SECRET_KEY"),
+            link_base(settings),
+            clock.now,
+            public=settings.public_url,
+        )
         self._remakes = Remakes(
             store,
             desk,
@@ -114,6 +125,9 @@ class Studio:
         self.accepting = False
         await self._intake.aclose()
         await self._remakes.aclose()
+        await self._keyring.aclose()
+        for group in self._desk.groups.values():
+            group.end_watches()
 
     # --- what is offered ---
 
@@ -181,6 +195,8 @@ class Studio:
 
     def _options(self, submission: Submission, limits: Limits) -> Options:
         base = submission.options or Options()
+        if submission.prompts:
+            return merge(base, Options(prompt=submission.prompts[0]))
         if submission.literal or not submission.text:
             return merge(base, Options(prompt=submission.text)) if submission.text else base
         return merge(base, parse(submission.text, limits=limits))
@@ -199,6 +215,8 @@ class Studio:
             init_image=await self._gallery.take_in(submission.init_image),
             mask_image=await self._gallery.take_in(submission.mask_image),
             literal=submission.literal,
+            prompts=submission.prompts,
+            previews=submission.previews,
         )
         if not shows_flagged(rules, age_restricted=submission.age_restricted):
             return requests
@@ -307,9 +325,55 @@ class Studio:
         return self._gallery.picture(found[1])
 
     async def key(self, text: str) -> ApiKey | None:
-        """The API key with this text, None where it is unknown or revoked."""
-        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-        return await self._store.key(digest)
+        """The API key with this text, None where it is unknown or revoked; asked at every request, for it is
+        remembered for half a second."""
+        return await self._keyring.find(text)
+
+    async def listed(
+        self, by: Requester, prefix: str, *, limit: int, offset: int = 0
+    ) -> tuple[Sequence[StoredGroup], int]:
+        """The requester's own groups whose event_key, as submitted, begins with `prefix`, newest first, and
+        how many there are in all. Raises NotFound where another's are among them."""
+        found, total = await self._store.with_events(f"{by.platform}:{prefix}", limit=limit, offset=offset)
+        if not all(own(group.requester, by) for group in found):
+            raise NotFound("There is no such list of yours here.")
+        return found, total
+
+    def place(self, group_id: str) -> int | None:
+        """How many jobs go before a group's first waiting one, as the queue stands now: 0 where it is next or
+        runs; None where the group is not in hand (it has ended, and was delivered)."""
+        group = self._desk.groups.get(group_id)
+        if group is None:
+            return None
+        if any(job.state is State.RUNNING for job in group.jobs):
+            return 0
+        return min((self._dispatcher.ahead(job) for job in group.jobs if not job.state.ended), default=0)
+
+    def watch(self, group_id: str) -> AbstractAsyncContextManager[AsyncIterator[tuple[int, News]]]:
+        """Every Preview, Progress and ImageReady of a group's jobs as (job's index, event), to its end.
+
+            async with studio.watch(ticket.group_id) as news:
+                async for index, event in news: ...
+            result = await studio.result(ticket.group_id)
+
+        It begins with how the running jobs stand; entered in submit()'s `acknowledge`, or before anything
+        else is awaited after it, nothing is missed. A reader that is slow loses progress first, previews only
+        beyond 256; there are no previews where the backend may still withhold the picture. A job that failed
+        and is tried again tells anew. The pictures to show are those of result(), which have their recipes.
+        A group that is not in hand has ended. It also ends when the program stops.
+        """
+        return watching(self._desk.groups.get(group_id))
+
+    async def ended(self, group_id: str) -> ImageResult:
+        """What came of a group, once it has ended; for whoever waits, where Conversation.deliver() is for
+        those who are told. Raises NotFound where there is none, Unavailable where the program stops first."""
+        async with self.watch(group_id) as news:
+            async for _ in news:
+                pass
+        group = self._desk.groups.get(group_id)
+        if group is not None and not group.ended:
+            raise Unavailable("Fairbrush is restarting. The request is kept.", retry_after=30.0)
+        return await self.result(group_id)
 
     # --- act ---
 
@@ -330,9 +394,10 @@ class Studio:
         """Cancel every unfinished job of a group, all at once."""
         await asyncio.gather(*(self._dispatcher.cancel(job, message=message) for job in group.jobs))
 
-    def link(self, picture: Picture) -> str | None:
-        """A picture's address for a week, for anybody who is given it; None where others cannot reach us."""
-        return None if picture.withheld else self._links.link(picture.name)
+    def link(self, picture: Picture, *, base: str | None = None, seconds: int | None = None) -> str | None:
+        """A picture's address for a week, or `seconds`, for anybody who is given it; None where others cannot
+        reach us. base: where they reached us ("http://127.0.0.1:8765"), used unless there is a public URL."""
+        return None if picture.withheld else self._links.link(picture.name, base=base, seconds=seconds)
 
     async def linked(self, name: str, expires: str, signature: str) -> Picture:
         """The picture that a link shows. Raises Forbidden where it is forged or over, NotFound where it is

@@ -160,10 +160,13 @@ class Work:
             case Progress():
                 fraction = event.fraction if 0.0 <= event.fraction <= 1.0 else 0.0
                 job.waiting_inside, job.progress = None, replace(event, fraction=fraction)
+                job.group.tell(job.index, job.progress)
             case Preview() if self._previews and previews_allowed(self.lane.capabilities):
                 job.preview = event
+                job.group.tell(job.index, event)
             case ImageReady() if 0 <= event.index < job.request.count:
                 job.images[event.index] = event
+                job.group.tell(job.index, event)
             case ImageRejected() if 0 <= event.index < job.request.count:
                 _note_flagged(job, event)
             case _:

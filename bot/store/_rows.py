@@ -74,6 +74,18 @@ def history(
     return found[::-1]
 
 
+def with_events(
+    db: sqlite3.Connection, prefix: str, limit: int, offset: int
+) -> tuple[Sequence[StoredGroup], int]:
+    """Groups whose event_key begins with `prefix`, newest first, and how many there are in all."""
+    # A range, which the index of event_key answers; no text sorts after this last code point.
+    within = "event_key >= ? AND event_key < ?"
+    bounds = (prefix, f"{prefix}\U0010ffff")
+    (total,) = db.execute(f"SELECT count(*) FROM groups WHERE {within}", bounds).fetchone()
+    chosen = f"SELECT sequence FROM groups WHERE {within} ORDER BY sequence DESC LIMIT ? OFFSET ?"
+    return _groups(db, chosen, *bounds, max(limit, 0), max(offset, 0))[::-1], total
+
+
 def picture(db: sqlite3.Connection, name: str) -> tuple[StoredGroup, StoredPicture] | None:
     """The picture with this file name, and its group."""
     owner = _only(

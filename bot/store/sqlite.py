@@ -152,6 +152,12 @@ class SqliteStore:
         who = (requester.platform, requester.guild, requester.user)
         return await self._read(_rows.history, *who, limit, before)
 
+    async def with_events(
+        self, prefix: str, *, limit: int, offset: int = 0
+    ) -> tuple[Sequence[StoredGroup], int]:
+        """Groups whose event_key begins with `prefix`, newest first, and how many there are in all."""
+        return await self._read(_rows.with_events, prefix, limit, offset)
+
     async def picture(self, name: str) -> tuple[StoredGroup, StoredPicture] | None:
         """The picture with this file name, and its group."""
         return await self._read(_rows.picture, name)

@@ -188,6 +188,13 @@ class MemoryStore:
         ]
         return found[:limit]
 
+    async def with_events(
+        self, prefix: str, *, limit: int, offset: int = 0
+    ) -> tuple[Sequence[StoredGroup], int]:
+        groups = reversed(self._open().groups.values())
+        found = [group for group in groups if group.event_key.startswith(prefix)]
+        return found[max(offset, 0) :][: max(limit, 0)], len(found)
+
     async def picture(self, name: str) -> tuple[StoredGroup, StoredPicture] | None:
         for group in self._open().groups.values():
             for job in group.jobs:
