@@ -19,6 +19,7 @@ from PIL import ImageDraw
 
 from bot.core.errors import InvalidRequest, ProtocolError, Refused
 from bot.core.pictures import (
+    as_type,
     check_image,
     contact_sheet,
     exact_size,
@@ -446,3 +447,15 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     while writer.is_alive():
         assert path.read_bytes() in whole
     writer.join()
+
+
+@pytest.mark.parametrize("mime", ["image/png", "image/jpeg", "image/webp"])
+def test_a_picture_of_another_type_keeps_recipe_and_size(mime: str) -> None:
+    picture = stamp(encoded(scene(96, 64)), RECIPE)
+    made = as_type(picture, mime, quality=80)
+    assert mime_of(made) == mime
+    assert size_of(made) == (96, 64)
+    assert (made == picture) is (mime == "image/png")
+    found = read_recipe(made)
+    assert found is not None
+    assert found.recipe == RECIPE

@@ -24,6 +24,7 @@ from bot.core.stamps import Found, alt_text, marks_in, read_recipe, stamp, with_
 __all__ = [
     "Found",
     "alt_text",
+    "as_type",
     "check_image",
     "contact_sheet",
     "exact_size",
@@ -173,6 +174,14 @@ def fit_to_bytes(data: bytes, limit: int, *, mime: str = "image/webp") -> tuple[
         if len(smaller) <= limit:
             return smaller, mime
     raise Refused(f"No form of the picture fits into {limit:,} bytes.")
+
+
+def as_type(data: bytes, mime: str, *, quality: int = 95) -> bytes:
+    """A picture of ours as image/png, image/jpeg or image/webp, with its recipe, mark and alt text; the same
+    bytes where it is that already. quality: 1 to 100, for JPEG and WebP."""
+    if mime_of(data) == mime:
+        return data
+    return with_marks(_encoded(_own(data), mime, quality=quality), marks_in(data))
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
