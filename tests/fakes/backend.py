@@ -50,6 +50,7 @@ PARAMS = frozenset(
         "mask_image",
         "strength",
         "upscale",
+        "previews",
     }
 )
 FAKE_MODEL = Model(
@@ -297,7 +298,8 @@ class FakeBackend:
             await asyncio.sleep(self.delay)
         request, seed = job.request, job.request.seed_of(index)
         if self.previews and not self.reject:
-            job.say(Preview(flat_png(8, 8, seed), "image/png", index))
+            for _ in range(request.previews or 1):
+                job.say(Preview(flat_png(8, 8, seed), "image/png", index))
         job.say(Progress((index + 1) / request.count, step=request.steps, total=request.steps))
         picture = flat_png(request.width, request.height, seed)
         if index in self.reject:
