@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import cast
 
-from backends.local.joblog import JobLog
+from backends._joblog import JobLog
 from backends.local.opening import SMALL_MODEL_BYTES, SMALL_MODEL_SLOTS, Opening, params_of
 from backends.local.options import LocalOptions
 from backends.local.plan import make_plan
