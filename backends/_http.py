@@ -1,0 +1,454 @@
+"""HTTP to hosted services: one kit on aiohttp for all of them, to submit, poll, try again and download.
+
+A job is posted again only where the remote provably has not taken it: no connection came about, or it said
+429 or 503. The key goes to the configured origins alone. No answer is read beyond its cap, no redirect of an
+API is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from backends._answers import PICTURES as PICTURES
+from backends._answers import SMALL as SMALL
+from backends._answers import Answer as Answer
+from backends._answers import Missing as Missing
+from backends._answers import for_people as for_people
+from backends._answers import plain
+from backends._answers import raise_for as raise_for
+from backends._download import Downloads, Reach
+from backends._download import Expired as Expired
+from backends._pacing import Backoff as Backoff
+from backends._pacing import Pace, retry_after
+from backends._pacing import poll_delays as poll_delays
+from backends._pictures import checked_picture as checked_picture
+from backends._pictures import decoded_picture as decoded_picture
+from bot.core.errors import (
+    ConfigurationError,
+    FairbrushError,
+    Fault,
+    ProtocolError,
+    RateLimited,
+    TimedOut,
+    Unavailable,
+)
+from bot.core.ports import Clock
+from bot.core.request import JSON
+
+REAL_CLOCK: Final = Clock(now=time.time, monotonic=time.monotonic, sleep=asyncio.sleep)
+CONNECT_SECONDS: Final = 10.0
+_KEEP_ALIVE: Final = (
+    4.0  # seconds; less than servers keep an idle connection, so that none is lost in between
+)
+_MOST_MESSAGE: Final = 32 * 2**20
+
+Params = Mapping[str, str | int | float]
+
+
+class Http:
+    """One service. base: the configured origin and path prefix; headers: those with the key, sent to the
+    configured origin and `origins` alone; auth: "user:password" for Basic; service: its name for people;
+    setting: the variable that holds the address, for error texts; per_minute: calls to it.
+
+    trouble: why the last call failed to reach it or was not let in; "" where all is well. trouble_at: since
+    when (monotonic).
+    """
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        origins: Sequence[str] = (),
+        auth: str | None = None,
+        service: str = "The service",
+        setting: str = "FAIRBRUSH_BACKENDS",
+        per_minute: int = 240,
+        reach: Reach | None = None,
+    ) -> None:
+        self.base = _base(base, setting)
+        self.service = service
+        self.trouble = ""
+        self.trouble_at = -math.inf
+        self._clock = clock or REAL_CLOCK
+        self._keyed = dict(headers or {})
+        self._secrets = tuple(value for value in self._keyed.values() if len(value) >= 4)
+        if auth:
+            self._keyed["Authorization"] = "Basic " + base64.b64encode(auth.encode()).decode()
+            self._secrets += (auth, auth.partition(":")[2] or auth, self._keyed["Authorization"][6:])
+        _check_headers(self._keyed)
+        self._origins = frozenset(
+            {self.base.origin(), *(_base(origin, setting).origin() for origin in origins)}
+        )
+        self._pace = Pace(per_minute, self._clock)
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._downloads = Downloads(self.is_own, self._keyed, self._open, reach or Reach(), self._clock)
+
+    def __repr__(self) -> str:
+        return f"Http({str(self.base)!r})"
+
+    # --- calls --------------------------------------------------------------------------------------------
+
+    async def get(
+        self,
+        url: str,
+        *,
+        params: Params | None = None,
+        seconds: float = 30.0,
+        deadline: float = 30.0,
+        most: int = SMALL,
+        also: Collection[int] = (),
+    ) -> Answer:
+        """GET, tried again after failures to connect, time-outs, 429 and 5xx for up to `deadline` seconds.
+
+        url: a path behind the base, or an absolute URL of a configured origin; seconds: of one try;
+        most: bytes of the body; also: statuses of 300 or more that are returned, not raised. Raises a
+        FairbrushError with accepted None (Missing: False).
+        """
+        return await self._insist(
+            lambda: self._call("GET", url, params=params, seconds=seconds, most=most, also=also),
+            deadline=deadline,
+        )
+
+    async def poll(
+        self,
+        url: str,
+        *,
+        params: Params | None = None,
+        seconds: float = 30.0,
+        most: int = SMALL,
+        also: Collection[int] = (),
+    ) -> Answer:
+        """GET, tried once: for callers that come again anyway."""
+        return await self._call("GET", url, params=params, seconds=seconds, most=most, also=also)
+
+    async def post(
+        self,
+        url: str,
+        body: JSON = None,
+        *,
+        seconds: float = 60.0,
+        idempotent: bool = False,
+        accepted_statuses: Collection[int] = (200, 201, 202),
+        tries: int = 4,
+        deadline: float = 60.0,
+        most: int = SMALL,
+        also: Collection[int] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """POST JSON. Sent again only if it was surely not taken, or where it is idempotent.
+
+        Raises a FairbrushError whose accepted is False where it was surely not taken and None where that is not known: a time-out or a lost connection after sending, a 5xx other than 503.
+        """
+        return await self._insist(
+            lambda: self._call(
+                "POST",
+                url,
+                body=body,
+                seconds=seconds,
+                most=most,
+                also=also,
+                good=accepted_statuses,
+                headers=headers,
+                post=True,
+            ),
+            tries=tries,
+            deadline=deadline,
+            idempotent=idempotent,
+        )
+
+    async def put(
+        self, url: str, body: JSON = None, *, seconds: float = 30.0, also: Collection[int] = ()
+    ) -> Answer:
+        """PUT, which is idempotent: tried again as GET is."""
+        return await self._insist(lambda: self._call("PUT", url, body=body, seconds=seconds, also=also))
+
+    async def delete(
+        self, url: str, *, seconds: float = 30.0, most: int = SMALL, also: Collection[int] = ()
+    ) -> Answer:
+        """DELETE, which is idempotent: tried again as GET is."""
+        return await self._insist(lambda: self._call("DELETE", url, seconds=seconds, most=most, also=also))
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, body: JSON, *, seconds: float = 600.0
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """POST JSON and read the answer as it comes (server-sent events); seconds: of silence. Not tried again.
+
+        Raises as post() does; what breaks while it is read is Unavailable(accepted=None)."""
+        target = self._target(url)
+        await self._pace.turn()
+        try:
+            limits = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=seconds)
+            async with self._open().request(
+                "POST",
+                target,
+                data=_coded(body),
+                headers=self._headers(body),
+                allow_redirects=False,
+                timeout=limits,
+            ) as response:
+                if response.status >= 300:
+                    raise_for(await self._answer(response, SMALL), post=True)
+                self._reached()
+                yield response
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._lost(error, post=True) from None
+
+    @asynccontextmanager
+    async def websocket(
+        self, url: str, *, params: Params | None = None, most: int = _MOST_MESSAGE
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A websocket at a path or URL (http or ws). Raises Unavailable, TimedOut or AuthFailed."""
+        target = self._target(url.replace("ws", "http", 1) if url.startswith("ws") else url)
+        try:
+            async with self._open().ws_connect(
+                target.update_query(params or {}),
+                headers=self._keyed,
+                max_msg_size=most,
+                heartbeat=30.0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+            ) as socket:
+                self._reached()
+                yield socket
+        except aiohttp.WSServerHandshakeError as error:
+            answer = Answer(error.status, {}, b"", self.service)
+            raise_for(answer)
+            raise ProtocolError(f"{self.service} offers no websocket.", detail=str(error.status)) from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._lost(error, post=False) from None
+
+    async def picture(self, url: str) -> tuple[bytes, str]:
+        """The picture that a link of the service leads to, and its MIME type; see _download.py for what is
+        followed. Raises ProtocolError, Expired, Unavailable or TimedOut, all with accepted None."""
+        data = await self._downloads.fetch(url)
+        return data, await asyncio.to_thread(checked_picture, data)
+
+    async def aclose(self) -> None:
+        """Close all connections; calls afterwards are Unavailable."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        await self._downloads.aclose()
+
+    # --- for those who read answers -----------------------------------------------------------------------
+
+    def is_own(self, url: URL | str) -> bool:
+        """Whether a URL is of a configured origin: calls go there, with the key."""
+        try:
+            url = URL(url) if isinstance(url, str) else url
+            return url.absolute and url.user is None and url.origin() in self._origins
+        except ValueError:
+            return False
+
+    def plain(self, text: str, most: int = 300) -> str:
+        """A text for the log, without secrets, in one line."""
+        return plain(text, self._secrets, most)
+
+    def for_people(self, text: str) -> str:
+        """A remote's message if it is fit to be shown, without secrets; else ""."""
+        return for_people(text, self._secrets)
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    async def _insist(
+        self,
+        call: Callable[[], Awaitable[Answer]],
+        *,
+        deadline: float = 30.0,
+        tries: int = 1000,
+        idempotent: bool = True,
+    ) -> Answer:
+        until = self._clock.monotonic() + deadline
+        backoff = Backoff()
+        while True:
+            tries -= 1
+            try:
+                return await call()
+            except Fault as fault:
+                wait = backoff.wait(fault.retry_after)
+                again = _passing(fault) and (idempotent or fault.accepted is False)
+                if not again or tries <= 0 or self._clock.monotonic() + wait > until:
+                    raise
+            await self._clock.sleep(wait)
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: JSON = None,
+        params: Params | None = None,
+        seconds: float,
+        most: int = SMALL,
+        also: Collection[int] = (),
+        good: Collection[int] = range(200, 300),
+        headers: Mapping[str, str] | None = None,
+        post: bool = False,
+    ) -> Answer:
+        """One try."""
+        target = self._target(url)
+        if params:
+            target = target.update_query(params)
+        await self._pace.turn()
+        try:
+            async with self._open().request(
+                method,
+                target,
+                data=_coded(body),
+                headers={**self._headers(body), **(headers or {})},
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
+            ) as response:
+                answer = await self._answer(response, most)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._lost(error, post=post) from None
+        self._note(answer)
+        if answer.status in also:
+            return answer
+        raise_for(answer, post=post)
+        if answer.status not in good:
+            detail = f"{answer.status}: {answer.text()}"
+            raise ProtocolError(
+                f"{self.service} answered something unexpected.", detail=detail, accepted=None
+            )
+        return answer
+
+    async def _answer(self, response: aiohttp.ClientResponse, most: int) -> Answer:
+        """The whole answer. Raises ProtocolError where it is larger than `most`, packed or unpacked."""
+        body = bytearray()
+        if (response.content_length or 0) <= most:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > most:
+                    break
+        if len(body) > most or (response.content_length or 0) > most:
+            response.close()
+            raise ProtocolError(
+                f"{self.service} answered more than can be taken.",
+                detail=f"over {most:,} bytes",
+                accepted=None,
+            )
+        wait = retry_after(response.headers.get("Retry-After"), self._clock.now())
+        return Answer(
+            response.status, response.headers.copy(), bytes(body), self.service, self._secrets, wait
+        )
+
+    def _target(self, url: str) -> URL:
+        if self._closed:
+            raise Unavailable(f"The connection to {self.service} is closed.", accepted=False)
+        try:
+            if url.startswith("/") and not url.startswith("//"):
+                return URL(str(self.base).rstrip("/") + url)
+            target = URL(url)
+        except ValueError:
+            target = URL()
+        if not self.is_own(target):
+            raise ProtocolError(
+                f"{self.service} named an address that is not its own.",
+                detail=self.plain(url),
+                accepted=None,
+            )
+        return target
+
+    def _headers(self, body: JSON) -> dict[str, str]:
+        return {"Accept": "application/json", **self._keyed} | (
+            {"Content-Type": "application/json"} if body is not None else {}
+        )
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise Unavailable(f"The connection to {self.service} is closed.", accepted=False)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "Fairbrush"},
+            )
+        return self._session
+
+    def _note(self, answer: Answer) -> None:
+        """Whether the service can be worked with, by what it answered."""
+        if answer.status in (401, 402, 403):
+            self._failed(
+                f"{self.service} does not let us in ({answer.status}). Check its key and its credit."
+            )
+        elif answer.status >= 500:
+            self._failed(f"{self.service} answers {answer.status}.")
+        else:
+            self._reached()
+
+    def _reached(self) -> None:
+        self.trouble = ""
+
+    def _failed(self, why: str) -> None:
+        self.trouble, self.trouble_at = why, self._clock.monotonic()
+
+    def _lost(self, error: Exception, *, post: bool) -> FairbrushError:
+        """What a broken connection means. Only where none came about is a job surely not taken."""
+        unsent = isinstance(
+            error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL
+        )
+        accepted = False if unsent and post else None
+        detail = self.plain(f"{type(error).__name__}: {error}")
+        if unsent:
+            self._failed(f"{self.service} cannot be reached.")
+            return Unavailable(f"{self.service} cannot be reached.", detail=detail, accepted=accepted)
+        if isinstance(error, TimeoutError):
+            self._failed(f"{self.service} does not answer in time.")
+            return TimedOut(f"{self.service} did not answer in time.", detail=detail, accepted=accepted)
+        self._failed(f"The connection to {self.service} broke.")
+        return Unavailable(f"The connection to {self.service} broke.", detail=detail, accepted=accepted)
+
+
+def _passing(fault: Fault) -> bool:
+    """Whether the same call may work shortly."""
+    return isinstance(fault, RateLimited | Unavailable | TimedOut) and not isinstance(fault, Missing)
+
+
+def _coded(body: JSON) -> bytes | None:
+    return (
+        None
+        if body is None
+        else json.dumps(body, ensure_ascii=False, allow_nan=False, default=_plain_value).encode()
+    )
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _base(text: str, setting: str) -> URL:
+    """An address from the settings. Raises ConfigurationError."""
+    try:
+        url = URL(text.rstrip("/"))
+        if url.scheme in ("http", "https") and url.host and not url.query_string and not url.fragment:
+            if url.user is None and url.password is None:
+                return url
+            raise ConfigurationError(f"{setting}: an address holds no user name or password.")
+    except ValueError:
+        pass
+    raise ConfigurationError(f'{setting}: "{text}" is not an address such as https://api.example.com')
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigurationError(f"The key for the header {name} holds characters that no key has.")
