@@ -35,12 +35,13 @@ from tests.fakes.groups import (
     the,
     the_job,
 )
+from tests.store_charges_contract import ChargesContract
 from tests.store_records_contract import RecordsContract
 
 Reopen = Callable[[], Awaitable[Store]]
 
 
-class StoreContract(RecordsContract):
+class StoreContract(RecordsContract, ChargesContract):
     """Inherited by a class that provides the fixtures `store` and `reopen`."""
 
     # --- accepting ----------------------------------------------------------------------------------------

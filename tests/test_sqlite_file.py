@@ -14,6 +14,7 @@ from bot.core.ports import ApiKey
 from bot.store import _schema
 from bot.store.sqlite import SqliteStore, open_store
 from tests.fakes.groups import ADA, CANCELLED, REF, TAGS, a_group, begin, done, end, queue, the
+from tests.store_charges_contract import a_charge
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ async def every_operation(store: SqliteStore) -> None:
     await store.start("g-0", attempt=0, backend="b", at=1.0, lease_until=2.0, tags=TAGS)
     await store.save_ref("g-0", attempt=0, ref=REF)
     await store.renew(["g-0"], lease_until=3.0)
-    await store.requeue("g-0", attempt=0, tags=TAGS)
+    await store.requeue("g-0", attempt=0, tags=TAGS, charge=a_charge("g-0"))
     await begin(store, "g-0", 1)
     await end(store, "g-0", done("a.png"), 1)
     await end(store, "g-1", CANCELLED)
@@ -150,6 +151,7 @@ async def every_operation(store: SqliteStore) -> None:
         store.picture("a.png"), store.history(ADA), store.history(ADA, before=7), store.tags(), store.keys(),
         store.key("d"), store.shelf_put("a", "b", 1), store.shelf_put_once("a", "b", 1),
         store.shelf_get("a", "b"), store.shelf_put("a", "b", None), store.shelf_items("a"), store.usage(1.0),
+        store.charges(1.0), store.forget_charges(1.0),
     )  # fmt: skip
     await store.delivered("g", at=1.0)
     await store.forget("g")
@@ -177,6 +179,7 @@ async def test_no_query_reads_through_finished_jobs(path: Path, monkeypatch: pyt
     assert {line: query for line, query in scans.items() if line not in SCANS} == {}
     assert set(scans) == SCANS
     assert any("COVERING INDEX jobs_ended (ended_at>?)" in line for _, line in plans)
+    assert any("COVERING INDEX charges_by_time (at>?)" in line for _, line in plans)
     assert any(
         "groups_of_member (platform=? AND guild=? AND user=? AND rowid<?)" in line for _, line in plans
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from bot.core.records import Address as Address
 from bot.core.records import ApiKey as ApiKey
+from bot.core.records import Charge as Charge
 from bot.core.records import Delivery as Delivery
 from bot.core.records import Outcome as Outcome
 from bot.core.records import RemoteRef as RemoteRef

@@ -103,6 +103,20 @@ class ShareTag:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """US dollars that an attempt of a job cost, or may have cost, at a hosted backend. at: Unix time; tenant,
+    member: whose it was. It outlives the job and its group."""
+
+    at: float
+    backend: str
+    tenant: str
+    member: str
+    job_id: str
+    attempt: int
+    money: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a job ended: state is DONE, WITHHELD, FAILED or CANCELLED; field: of the error (see errors.py)."""
 
@@ -174,15 +188,25 @@ class Store(Protocol):
         """Extend the leases of RUNNING jobs."""
         ...
 
-    async def requeue(self, job_id: str, *, attempt: int, tags: Sequence[ShareTag]) -> bool:
-        """RUNNING -> QUEUED with attempt + 1, its ref forgotten. False where the attempt is stale."""
+    async def requeue(
+        self, job_id: str, *, attempt: int, tags: Sequence[ShareTag], charge: Charge | None = None
+    ) -> bool:
+        """RUNNING -> QUEUED with attempt + 1, its ref forgotten, and what the attempt cost noted. False
+        (nothing written) where the attempt is stale."""
         ...
 
     async def finish(
-        self, job_id: str, *, attempt: int, outcome: Outcome, at: float, tags: Sequence[ShareTag]
+        self,
+        job_id: str,
+        *,
+        attempt: int,
+        outcome: Outcome,
+        at: float,
+        tags: Sequence[ShareTag],
+        charge: Charge | None = None,
     ) -> bool:
-        """End a job; where it was the group's last, put the group into the outbox, in the same transaction.
-        False (nothing written) where the job has ended already or the attempt is stale."""
+        """End a job and note what it cost; where it was the group's last, put the group into the outbox, all
+        in one transaction. False (nothing written) where the job has ended or the attempt is stale."""
         ...
 
     async def unfinished(self) -> Sequence[StoredGroup]:
@@ -225,6 +249,14 @@ class Store(Protocol):
     async def usage(self, since: float) -> Sequence[tuple[Requester, float]]:
         """Device-seconds of jobs that ended at `since` or later, summed by member and guild, in no order;
         names and roles are left out."""
+        ...
+
+    async def charges(self, since: float) -> Sequence[tuple[str, str, str, float]]:
+        """(backend, tenant, member, US dollars) of charges at `since` or later, summed, in no order."""
+        ...
+
+    async def forget_charges(self, before: float) -> int:
+        """Delete charges from before then; returns how many."""
         ...
 
     async def file_names(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from bot.core.errors import ConfigurationError
 from bot.core.request import Limits
@@ -36,6 +37,10 @@ class Secret:
         return hash(self._value)
 
 
+CORE_OPTIONS: Final = ("slots", "after", "cap")
+"""What an entry of FAIRBRUSH_BACKENDS may say about any backend; see bot.core.lanes."""
+
+
 @dataclass(frozen=True, slots=True)
 class BackendEntry:
     """One entry of FAIRBRUSH_BACKENDS: `kind:target;name=value;...`."""
@@ -58,6 +63,18 @@ class BackendEntry:
                 f'FAIRBRUSH_BACKENDS: {self.name};{option}={text}: "{text}" is not a number of 0 or more.'
             )
         return value
+
+    def expect(self, *own: str) -> None:
+        """Refuse options that neither the core (slots, after, cap) nor this kind of backend, which knows
+        `own`, would heed; for its create(). Raises ConfigurationError."""
+        known = (*CORE_OPTIONS, *own)
+        unknown = next((option for option in self.options if option not in known), None)
+        if unknown is not None:
+            *first, last = known
+            raise ConfigurationError(
+                f'FAIRBRUSH_BACKENDS: {self.name} has no option "{unknown}"; it knows {", ".join(first)} and '
+                f"{last}."
+            )
 
     @property
     def name(self) -> str:

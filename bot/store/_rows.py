@@ -106,6 +106,15 @@ def usage(db: sqlite3.Connection, since: float) -> Sequence[tuple[Requester, flo
     return [(Requester(platform, guild, user), seconds) for platform, guild, user, seconds in rows]
 
 
+def charges(db: sqlite3.Connection, since: float) -> Sequence[tuple[str, str, str, float]]:
+    """US dollars of charges since then, by backend, tenant and member."""
+    return db.execute(
+        "SELECT backend, tenant, member, sum(money) FROM charges WHERE at >= ? "
+        "GROUP BY backend, tenant, member",
+        (since,),
+    ).fetchall()
+
+
 def outbox(db: sqlite3.Connection, limit: int) -> Sequence[Delivery]:
     """Undelivered rows, soonest due first, then in order of acceptance."""
     rows = db.execute(

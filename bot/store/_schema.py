@@ -120,7 +120,23 @@ _SPOILERS = ("ALTER TABLE pictures ADD COLUMN spoiler INTEGER NOT NULL DEFAULT 0
 # What was used in the last hour is asked whenever somebody wonders why they wait. It covers that query.
 _USAGE = ("CREATE INDEX jobs_ended ON jobs (ended_at, sequence, device_seconds) WHERE ended_at IS NOT NULL",)
 
-STEPS: Sequence[Sequence[str]] = (_FIRST, _FAILED_FIELD, _SPOILERS, _USAGE)
+# No reference to jobs: what was spent stays known when a group is deleted.
+_CHARGES = (
+    """
+    CREATE TABLE charges (
+        at REAL NOT NULL,
+        backend TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        member TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        money REAL NOT NULL,
+        PRIMARY KEY (job_id, attempt)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX charges_by_time ON charges (at, backend, tenant, member, money)",
+)
+
+STEPS: Sequence[Sequence[str]] = (_FIRST, _FAILED_FIELD, _SPOILERS, _USAGE, _CHARGES)
 
 
 def prepare(path: Path, steps: Sequence[Sequence[str]] = STEPS) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
-from bot.core.ports import ApiKey, Outcome, ShareTag, StoredGroup, StoredPicture
+from bot.core.ports import ApiKey, Charge, Outcome, ShareTag, StoredGroup, StoredPicture
 from bot.core.request import State
 from bot.store import _rows
 from bot.store._rows import dumps
@@ -117,17 +117,28 @@ def renew(db: sqlite3.Connection, job_ids: Sequence[str], lease_until: float) ->
     )
 
 
-def requeue(db: sqlite3.Connection, job_id: str, attempt: int, tags: Sequence[ShareTag]) -> bool:
+def requeue(
+    db: sqlite3.Connection, job_id: str, attempt: int, tags: Sequence[ShareTag], charge: Charge | None
+) -> bool:
     """RUNNING -> QUEUED, as if never started, at the next attempt."""
-    return _with_tags(
-        db,
-        db.execute(
-            "UPDATE jobs SET state = 'queued', attempt = attempt + 1, backend = '', ref = NULL, "
-            "started_at = NULL, lease_until = NULL WHERE job_id = ? AND attempt = ? AND state = 'running'",
-            (job_id, attempt),
-        ),
-        tags,
+    changed = db.execute(
+        "UPDATE jobs SET state = 'queued', attempt = attempt + 1, backend = '', ref = NULL, "
+        "started_at = NULL, lease_until = NULL WHERE job_id = ? AND attempt = ? AND state = 'running'",
+        (job_id, attempt),
     )
+    if not _with_tags(db, changed, tags):
+        return False
+    _note_charge(db, charge)
+    return True
+
+
+def _note_charge(db: sqlite3.Connection, charge: Charge | None) -> None:
+    if charge is not None:
+        db.execute(
+            "INSERT INTO charges (at, backend, tenant, member, job_id, attempt, money) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            astuple(charge),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +172,15 @@ def _picture(picture: StoredPicture) -> Columns:
 
 
 def finish(
-    db: sqlite3.Connection, job_id: str, attempt: int, end: Ending, at: float, tags: Sequence[ShareTag]
+    db: sqlite3.Connection,
+    job_id: str,
+    attempt: int,
+    end: Ending,
+    at: float,
+    tags: Sequence[ShareTag],
+    charge: Charge | None,
 ) -> bool:
-    """End a job, and with the last of its group put that into the outbox."""
+    """End a job and note what it cost, and with the last of its group put that into the outbox."""
     changed = db.execute(
         "UPDATE jobs SET state = ?, message = ?, reference = ?, device_seconds = ?, money = ?, model = ?, "
         "notes = ?, field = ?, ended_at = ?, lease_until = NULL "
@@ -178,9 +195,15 @@ def finish(
         "spoiler) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(job, *columns) for columns in end.pictures],
     )
+    _note_charge(db, charge)
     if not _has_unfinished(db, sequence):
         db.execute("INSERT INTO outbox (sequence, tries, due_at) VALUES (?, 0, ?)", (sequence, at))
     return True
+
+
+def forget_charges(db: sqlite3.Connection, before: float) -> int:
+    """Delete old charges; how many."""
+    return db.execute("DELETE FROM charges WHERE at < ?", (before,)).rowcount
 
 
 def postpone(db: sqlite3.Connection, group_id: str, tries: int, due_at: float) -> None:

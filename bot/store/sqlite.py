@@ -20,6 +20,7 @@ from bot.core.errors import Unavailable
 from bot.core.ports import (
     Address,
     ApiKey,
+    Charge,
     Delivery,
     Outcome,
     RemoteRef,
@@ -111,15 +112,25 @@ class SqliteStore:
         """Extend the leases of RUNNING jobs."""
         await self._write(_writes.renew, tuple(job_ids), lease_until)
 
-    async def requeue(self, job_id: str, *, attempt: int, tags: Sequence[ShareTag]) -> bool:
+    async def requeue(
+        self, job_id: str, *, attempt: int, tags: Sequence[ShareTag], charge: Charge | None = None
+    ) -> bool:
         """RUNNING -> QUEUED at the next attempt, its backend, ref and start forgotten; else False."""
-        return await self._write(_writes.requeue, job_id, attempt, tuple(tags))
+        return await self._write(_writes.requeue, job_id, attempt, tuple(tags), charge)
 
     async def finish(
-        self, job_id: str, *, attempt: int, outcome: Outcome, at: float, tags: Sequence[ShareTag]
+        self,
+        job_id: str,
+        *,
+        attempt: int,
+        outcome: Outcome,
+        at: float,
+        tags: Sequence[ShareTag],
+        charge: Charge | None = None,
     ) -> bool:
         """End a job that has not ended at `attempt` (else False); the group's last one fills the outbox."""
-        return await self._write(_writes.finish, job_id, attempt, _writes.ending(outcome), at, tuple(tags))
+        end = _writes.ending(outcome)
+        return await self._write(_writes.finish, job_id, attempt, end, at, tuple(tags), charge)
 
     async def unfinished(self) -> Sequence[StoredGroup]:
         """Groups with a job that has not ended, in order of acceptance, with all their jobs."""
@@ -169,6 +180,14 @@ class SqliteStore:
     async def usage(self, since: float) -> Sequence[tuple[Requester, float]]:
         """Device-seconds of jobs that ended at `since` or later, by member and guild."""
         return await self._read(_rows.usage, since)
+
+    async def charges(self, since: float) -> Sequence[tuple[str, str, str, float]]:
+        """(backend, tenant, member, US dollars) of charges at `since` or later, summed."""
+        return await self._read(_rows.charges, since)
+
+    async def forget_charges(self, before: float) -> int:
+        """Delete charges from before then; how many."""
+        return await self._write(_writes.forget_charges, before)
 
     async def forget(self, group_id: str) -> Sequence[str]:
         """Delete an ended group; the names of its picture files. () where it is unknown or has not ended."""

@@ -15,6 +15,7 @@ from bot.core.errors import Unavailable
 from bot.core.ports import (
     Address,
     ApiKey,
+    Charge,
     Delivery,
     Outcome,
     RemoteRef,
@@ -36,6 +37,7 @@ class Data:
     keys: dict[str, ApiKey] = field(default_factory=dict)
     shelves: dict[tuple[str, str], JSON] = field(default_factory=dict)
     leases: dict[str, float] = field(default_factory=dict)
+    charges: dict[tuple[str, int], Charge] = field(default_factory=dict)
     sequences: count[int] = field(default_factory=lambda: count(1))
 
 
@@ -109,17 +111,27 @@ class MemoryStore:
         leases = self._open().leases
         leases.update({job_id: lease_until for job_id in job_ids if job_id in leases})
 
-    async def requeue(self, job_id: str, *, attempt: int, tags: Sequence[ShareTag]) -> bool:
+    async def requeue(
+        self, job_id: str, *, attempt: int, tags: Sequence[ShareTag], charge: Charge | None = None
+    ) -> bool:
         job = self._job(job_id, attempt, State.RUNNING)
         if job is None:
             return False
         waiting = replace(job, state=State.QUEUED, attempt=attempt + 1, backend="", ref=None, started_at=None)
+        self._charge(charge)
         self._put(waiting, tags)
         del self.data.leases[job_id]
         return True
 
     async def finish(
-        self, job_id: str, *, attempt: int, outcome: Outcome, at: float, tags: Sequence[ShareTag]
+        self,
+        job_id: str,
+        *,
+        attempt: int,
+        outcome: Outcome,
+        at: float,
+        tags: Sequence[ShareTag],
+        charge: Charge | None = None,
     ) -> bool:
         if not outcome.state.ended:
             raise ValueError(f"{outcome.state} is not the end of a job")
@@ -141,11 +153,16 @@ class MemoryStore:
             pictures=tuple(sorted(pictures, key=lambda picture: picture.index)),
             ended_at=at,
         )
+        self._charge(charge)
         self._put(ended, tags)
         self.data.leases.pop(job_id, None)
         if _ended(self.data.groups[job.group_id]):
             self.data.outbox[job.group_id] = Delivery(job.group_id, due_at=at)
         return True
+
+    def _charge(self, charge: Charge | None) -> None:
+        if charge is not None:
+            self.data.charges[charge.job_id, charge.attempt] = charge
 
     def _refuse_known_names(self, pictures: Sequence[StoredPicture]) -> None:
         known = {name for group in self.data.groups.values() for name in _names(group)}
@@ -218,6 +235,20 @@ class MemoryStore:
                 if job.ended_at is not None and job.ended_at >= since:
                     used[who] = used.get(who, 0.0) + job.device_seconds
         return [(Requester(*who), seconds) for who, seconds in used.items()]
+
+    async def charges(self, since: float) -> Sequence[tuple[str, str, str, float]]:
+        sums: dict[tuple[str, str, str], float] = {}
+        for each in self._open().charges.values():
+            if each.at >= since:
+                who = each.backend, each.tenant, each.member
+                sums[who] = sums.get(who, 0.0) + each.money
+        return [(*who, money) for who, money in sums.items()]
+
+    async def forget_charges(self, before: float) -> int:
+        old = [key for key, charge in self._open().charges.items() if charge.at < before]
+        for key in old:
+            del self.data.charges[key]
+        return len(old)
 
     async def forget(self, group_id: str) -> Sequence[str]:
         group = self._open().groups.get(group_id)
