@@ -137,7 +137,7 @@ class Http:
     async def post(
         self,
         url: str,
-        body: JSON = None,
+        body: JSON | bytes = None,
         *,
         seconds: float = 60.0,
         idempotent: bool = False,
@@ -148,9 +148,11 @@ class Http:
         also: Collection[int] = (),
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """POST JSON. Sent again only if it was surely not taken, or where it is idempotent.
+        """POST JSON, or bytes whose Content-Type is in `headers`. Sent again only if it was surely not taken,
+        or where it is idempotent.
 
-        Raises a FairbrushError whose accepted is False where it was surely not taken and None where that is not known: a time-out or a lost connection after sending, a 5xx other than 503.
+        Raises a FairbrushError whose accepted is False where it was surely not taken and None where that is
+        not known: a time-out or a lost connection after sending, a 5xx other than 503.
         """
         return await self._insist(
             lambda: self._call(
@@ -183,9 +185,16 @@ class Http:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, body: JSON, *, seconds: float = 600.0
+        self,
+        url: str,
+        body: JSON | bytes,
+        *,
+        seconds: float = 600.0,
+        also: Collection[int] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """POST JSON and read the answer as it comes (server-sent events); seconds: of silence. Not tried again.
+        """POST as post() does and read the answer as it comes (server-sent events); seconds: of silence. Not
+        tried again; an answer with a status in `also` is for whole().
 
         Raises as post() does; what breaks while it is read is Unavailable(accepted=None)."""
         target = self._target(url)
@@ -196,16 +205,22 @@ class Http:
                 "POST",
                 target,
                 data=_coded(body),
-                headers=self._headers(body),
+                headers={**self._headers(body), **(headers or {})},
                 allow_redirects=False,
                 timeout=limits,
             ) as response:
-                if response.status >= 300:
+                if response.status >= 300 and response.status not in also:
                     raise_for(await self._answer(response, SMALL), post=True)
                 self._reached()
                 yield response
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._lost(error, post=True) from None
+
+    async def whole(self, response: aiohttp.ClientResponse, *, most: int = SMALL) -> Answer:
+        """All of an answer that stream() gave. Raises ProtocolError where it is over `most` bytes."""
+        answer = await self._answer(response, most)
+        self._note(answer)
+        return answer
 
     @asynccontextmanager
     async def websocket(
@@ -290,7 +305,7 @@ class Http:
         method: str,
         url: str,
         *,
-        body: JSON = None,
+        body: JSON | bytes = None,
         params: Params | None = None,
         seconds: float,
         most: int = SMALL,
@@ -364,7 +379,7 @@ class Http:
             )
         return target
 
-    def _headers(self, body: JSON) -> dict[str, str]:
+    def _headers(self, body: JSON | bytes) -> dict[str, str]:
         return {"Accept": "application/json", **self._keyed} | (
             {"Content-Type": "application/json"} if body is not None else {}
         )
@@ -419,10 +434,10 @@ def _passing(fault: Fault) -> bool:
     return isinstance(fault, RateLimited | Unavailable | TimedOut) and not isinstance(fault, Missing)
 
 
-def _coded(body: JSON) -> bytes | None:
+def _coded(body: JSON | bytes) -> bytes | None:
     return (
-        None
-        if body is None
+        body
+        if body is None or isinstance(body, bytes)
         else json.dumps(body, ensure_ascii=False, allow_nan=False, default=_plain_value).encode()
     )
 
