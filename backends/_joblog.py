@@ -12,7 +12,8 @@ from bot.core.request import ImageRequest
 
 class JobLog:
     """Events of a job. Of progress, previews and places in the queue only the newest is kept, so that a
-    watcher that comes late or is slow sees all pictures and the latest state, and memory stays bounded.
+    watcher that comes late or is slow sees all pictures and the latest state, and memory stays bounded; of
+    previews that the request asks for, by their number, all are.
 
     started: the engine has begun; alone: it may share no model call.
     """
@@ -31,7 +32,7 @@ class JobLog:
     def say(self, event: Event) -> None:
         """Append an event."""
         kind = type(event)
-        if kind in (Preview, Progress, Queued):
+        if kind in (Progress, Queued) or (kind is Preview and not self.request.previews):
             if kind in self._newest:
                 self._events[self._newest[kind]] = None
             self._newest[kind] = len(self._events)

@@ -21,7 +21,7 @@ from backends.local.opening import Job, Opening
 from backends.local.plan import make_plan
 from backends.local.profile import Profile, read_profile
 from backends.local.rendering import AfterCall, Renderer
-from backends.local.reporting import Reporter
+from backends.local.reporting import Reporter, preview_steps
 from backends.local.sources import find_source
 from bot.core.errors import ConfigurationError, InvalidRequest, Unavailable
 from bot.core.ports import ImageReady, ImageRejected, Preview, Progress
@@ -221,6 +221,86 @@ def test_previews_cost_a_small_share_of_the_time_and_come_at_most_four_times_a_s
     gaps = [after - before for before, after in itertools.pairwise(shown)]
     assert min(gaps) >= 0.25
     assert 0.02 * len(shown) <= 0.05 * now
+
+
+def previews_of(bench: Bench, ticket: str = "0") -> list[tuple[int, int]]:
+    """(index of the picture, after which step) of a job's previews, in order."""
+    found, step = [], 0
+    for event in bench.events(ticket):
+        if isinstance(event, Progress):
+            step = event.step or 0
+        elif isinstance(event, Preview):
+            found.append((event.index, step))
+    return found
+
+
+def unhurried(renderer: Renderer) -> Bench:
+    """A bench on which every progress is told and no preview is due by time."""
+    bench = Bench(renderer)
+    ticking = itertools.count(step=0.06)
+    bench.engine = BatchEngine(
+        renderer, bench.frames.append, bench.poll, model_id="tiny", clock=lambda: next(ticking)
+    )
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("wanted", "steps", "shown"),
+    [(1, 4, [2]), (2, 9, [3, 6]), (3, 10, [2, 5, 8]), (3, 4, [1, 2, 3]), (5, 4, [1, 2, 3]), (2, 1, [])],
+)
+def test_so_many_previews_as_are_asked_for_come_evenly_over_the_steps(
+    wanted: int, steps: int, shown: list[int]
+) -> None:
+    assert sorted(preview_steps(wanted, steps)) == shown
+
+
+def test_jobs_of_one_batch_have_the_previews_that_each_asked_for(renderer: Renderer) -> None:
+    bench = unhurried(renderer)
+    bench.run(
+        make_request(1, steps=6, previews=2, count=2),
+        make_request(2, steps=6, previews=1),
+        make_request(3, steps=6),
+    )
+    assert bench.calls == 6
+    assert previews_of(bench, "0") == [(0, 2), (1, 2), (0, 4), (1, 4)]
+    assert previews_of(bench, "1") == [(0, 3)]
+
+
+def test_pictures_of_a_job_that_takes_several_batches_all_have_their_previews(renderer: Renderer) -> None:
+    bench = unhurried(renderer)
+    bench.run(make_request(1, steps=3, previews=1, count=10))
+    assert sorted(previews_of(bench)) == [(index, 2) for index in range(10)]
+
+
+def test_previews_from_a_picture_count_the_steps_that_are_really_made(renderer: Renderer) -> None:
+    bench = unhurried(renderer)
+    picture = flat_png(SIDE, SIDE, 77)
+    bench.run(
+        make_request(steps=20, strength=0.5, previews=4, init_image=Image(picture, "image/png", SIDE, SIDE))
+    )
+    assert [step for _, step in previews_of(bench)] == [2, 4, 6, 8]
+
+
+def test_a_batch_that_is_made_again_in_smaller_parts_shows_no_preview_twice(folder: Path) -> None:
+    class Cramped(Renderer):
+        def render(self, batch: Sequence[Slot], after_call: AfterCall) -> list[ImageReady | ImageRejected]:
+            made = super().render(batch, after_call)
+            if len(batch) > 1:
+                raise MemoryError
+            return made
+
+    bench = unhurried(Cramped(open_renderer(folder).loaded, previews=True))
+    bench.run(make_request(1, previews=1, count=2))
+    assert previews_of(bench) == [(0, 2), (1, 2)]
+    assert len(bench.pixels()) == 2
+
+
+def test_a_model_says_that_it_gives_previews_only_where_it_does(folder: Path) -> None:
+    loaded = open_renderer(folder).loaded
+    for previews in (True, False):
+        told = Bench(Renderer(loaded, previews=previews)).engine.ready()["params"]
+        assert isinstance(told, list)
+        assert ("previews" in told) is previews
 
 
 def test_a_cancelled_batch_stops_within_one_model_call(renderer: Renderer) -> None:

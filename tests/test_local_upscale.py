@@ -343,6 +343,22 @@ def test_progress_counts_the_calls_of_the_model_and_previews_come(folder: Path) 
     assert any(isinstance(event, Preview) for event in bench.events())
 
 
+def test_previews_of_an_upscale_count_its_steps_and_not_the_calls_of_the_model(folder: Path) -> None:
+    renderer = open_renderer(folder)
+    bench = Bench(renderer)
+    ticking = itertools.count(step=0.06)
+    bench.engine = BatchEngine(
+        renderer, bench.frames.append, lambda: None, model_id="tiny", clock=lambda: next(ticking)
+    )
+    bench.run(upscale(steps=20, previews=2))
+    told = [event for event in bench.events() if isinstance(event, Progress | Preview)]
+    before = [a for a, b in itertools.pairwise(told) if isinstance(b, Preview)]
+    assert [event.step for event in before if isinstance(event, Progress)] == [
+        4,
+        10,
+    ]  # of 7 steps the 2nd, 5th
+
+
 def test_it_can_be_cancelled_in_the_middle_of_a_step(renderer: Renderer) -> None:
     bench = Bench(renderer, lambda engine: engine.cancel("0") if bench.calls == 3 else None)
     bench.run(upscale(), make_request(5))

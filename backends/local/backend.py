@@ -293,13 +293,14 @@ class LocalBackend:
         small = size is not None and size < SMALL_MODEL_BYTES
         slots = self._options.slots or (SMALL_MODEL_SLOTS if small else 1)
         checks = self._options.safety_checker and _ships_checker(self._source)
+        previews = self._options.previews and not checks
         return Capabilities(
             models=(self._profile.model(self._source.model_id),),
             slots=slots,
             max_batch=slots,
-            params=params_of(self._profile),
+            params=params_of(self._profile, previews=previews),
             progress=True,
-            previews=self._options.previews and not checks,
+            previews=previews,
             cancel=True,
             checks_content=checks,
         )

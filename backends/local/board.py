@@ -19,7 +19,8 @@ Key: TypeAlias = tuple[object, ...]
 @dataclass(eq=False)
 class Work:
     """A job in the engine. made: pictures ready or rejected; windows: of its longer prompt, in the text
-    encoder's windows; alone: it shares no model call; scale: its guidance, where a call takes but one."""
+    encoder's windows; alone: it shares no model call; scale: its guidance, where a call takes but one;
+    previewed: (index of a picture, step) of the previews that it wanted and was given."""
 
     job: Job
     plan: Plan
@@ -30,6 +31,7 @@ class Work:
     cancelled: bool = False
     made: int = 0
     seconds: float = 0.0
+    previewed: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def key(self) -> Key:

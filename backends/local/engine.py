@@ -68,7 +68,9 @@ class BatchEngine:
             "max_batch": loaded.slots,
             "checks_content": loaded.checks_content,
             "previews": self._renderer.previews,
-            "params": sorted(params_of(loaded.profile, stable=loaded.stable)),
+            "params": sorted(
+                params_of(loaded.profile, stable=loaded.stable, previews=self._renderer.previews)
+            ),
         }
 
     def submit(self, job: Job) -> None:

@@ -73,9 +73,11 @@ class Job:
     alone: bool = False
 
 
-def params_of(profile: Profile, *, stable: bool = True) -> frozenset[str]:
-    """The fields of an ImageRequest that a model honours. stable: of the Stable Diffusion families."""
+def params_of(profile: Profile, *, stable: bool = True, previews: bool = False) -> frozenset[str]:
+    """The fields of an ImageRequest that a model honours. stable: of the Stable Diffusion families;
+    previews: whether there are any."""
     params = PARAMS if stable else PARAMS - FROM_PICTURES
+    params |= {"previews"} if previews else frozenset()
     return params - {"upscale"} if profile.flow else params
 
 

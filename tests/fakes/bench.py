@@ -41,9 +41,10 @@ class Bench:
         self.frames: list[Frame] = []
         self.calls = 0
         self._after_call = after_call
-        self.engine = BatchEngine(renderer, self.frames.append, self._poll, model_id="tiny")
+        self.engine = BatchEngine(renderer, self.frames.append, self.poll, model_id="tiny")
 
-    def _poll(self) -> None:
+    def poll(self) -> None:
+        """Counts model calls."""
         self.calls += 1
         if self._after_call is not None:
             self._after_call(self.engine)
