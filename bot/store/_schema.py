@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -227,9 +228,21 @@ def _version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
 
 def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
     """Readers must not wait for the writer. The mode stays in the file, so this writes only once."""
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
+    if _switched(connection) != "wal":
         raise ConfigurationError(
             f"The database {path} lies on a file system without shared memory (a network drive?). "
             "Choose a folder on a local disk with --data-dir."
         )
+
+
+def _switched(connection: sqlite3.Connection) -> str:
+    """The journal's mode, WAL where that is possible. SQLite itself does not wait for a process that is just
+    switching it too."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
