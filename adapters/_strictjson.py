@@ -12,7 +12,7 @@ from typing import Final, NoReturn, cast
 
 from bot.core.request import JSON
 
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # fast where strings are pictures
 
 
 def loads(body: bytes, *, max_depth: int = 16) -> JSON:
