@@ -195,8 +195,12 @@ def _create(path: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[Sequence[str]]) -> None:
     """Run the steps that the file lacks, all or none of them."""
-    if _version(connection, path, len(steps)) == len(steps):
-        return
+    connection.execute("BEGIN")  # one snapshot: another process may just be making the tables
+    try:
+        if _version(connection, path, len(steps)) == len(steps):
+            return
+    finally:
+        connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have been faster.
