@@ -24,6 +24,7 @@ examples:
   fairbrush recipe out.png                             the command that makes this picture again
   fairbrush doctor                                     what is configured, and whether it works
   fairbrush key create "our web shop"                  a key for everything but the Playground on this machine
+  fairbrush key list                                   whose keys there are, and what they may spend
   fairbrush weight discord:80351110224678912 2         twice the usual share for this server
   fairbrush invite                                     the address that adds the bot to a Discord server
   fairbrush slack-manifest                             what to paste when making the app in Slack
@@ -111,8 +112,20 @@ def _parser() -> argparse.ArgumentParser:
     key = commands.add_parser("key", help="API keys").add_subparsers(metavar="COMMAND", required=True)
     create = key.add_parser("create", help="make a key and print it, once, on the last line")
     create.add_argument("name", metavar="NAME", help="what it is for, for you to recognise")
+    create.add_argument(
+        "--organization", metavar="ORG", help="in the addresses of the Salad format (default: any)"
+    )
+    create.add_argument("--weight", metavar="W", help="its share of the machines, 0.1 to 100 (default 1)")
+    create.add_argument("--daily-budget", metavar="B", help="US dollars a day (UTC) at paid backends")
     _data_dir(create)
     create.set_defaults(command=_key_create)
+    listing = key.add_parser("list", help="print all keys, but never what opens the door")
+    _data_dir(listing)
+    listing.set_defaults(command=_key_list)
+    revoke = key.add_parser("revoke", help="let a key open nothing any more")
+    revoke.add_argument("key_id", metavar="ID", help="as `fairbrush key list` shows it")
+    _data_dir(revoke)
+    revoke.set_defaults(command=_key_revoke)
 
     weight = commands.add_parser("weight", help="print or set a server's share of the machines")
     weight.add_argument("tenant", metavar="TENANT", help="discord:SERVER_ID, slack:TEAM_ID or key:ID")
@@ -205,13 +218,36 @@ def _platform_command(args: argparse.Namespace) -> int:
 
 
 def _key_create(args: argparse.Namespace) -> int:
-    from bot.keys import create_key
+    from bot.keys import Wanted, create_key
 
-    key = _settings(args)
+    settings = _settings(args)
+    wanted = Wanted(args.name, args.organization, args.weight, args.daily_budget)
+    text = asyncio.run(create_key(settings, wanted))
     print(
-        f'Key "{args.name}" for the data in {key.data_dir}. It is shown this once; keep it safe.',
+        f'Key "{args.name}" for the data in {settings.data_dir}. It is shown this once; keep it safe.',
         file=sys.stderr,
     )
-    text = asyncio.run(create_key(key, args.name))
     print(text)
+    return 0
+
+
+def _key_list(args: argparse.Namespace) -> int:
+    from bot.keys import listed_keys, table
+
+    settings = _settings(args)
+    keys = asyncio.run(listed_keys(settings))
+    if not keys:
+        told = "Make one with: fairbrush key create NAME"
+        print(f"There is no key yet for the data in {settings.data_dir}. {told}", file=sys.stderr)
+        return 0
+    print(table(keys))
+    return 0
+
+
+def _key_revoke(args: argparse.Namespace) -> int:
+    from bot.keys import revoke_key
+
+    key = asyncio.run(revoke_key(_settings(args), args.key_id))
+    told = "A running bot refuses it within a second; what it has asked for already is still made."
+    print(f'The key {key.key_id} ("{key.name}") is revoked. {told}', file=sys.stderr)
     return 0

@@ -149,7 +149,7 @@ class RecordsContract:
 
     async def test_a_key_is_found_by_its_digest_until_it_is_revoked(self, store: Store) -> None:
         old = ApiKey("k1", "ci", "d1", 100.0)
-        new = ApiKey("k2", "shop", "d2", 90.0, "acme", 2.5, 10.0)
+        new = ApiKey("k2", "shop", "d2", 90.0, "acme", 10.0)
         await store.add_key(old)
         await store.add_key(new)
         assert await store.key("d1") == old

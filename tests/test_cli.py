@@ -130,6 +130,63 @@ def test_a_key_is_printed_alone_on_the_last_line_and_stored_as_its_digest(
     assert b"our web shop" in stored
 
 
+def test_a_key_has_an_organization_a_weight_and_a_budget_and_is_listed_without_its_secret(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--organization", "our-shop", "--weight", "2.5", "--daily-budget", "3"]
+    assert main(["key", "create", "our web shop", *options]) == 0
+    assert main(["key", "create", "a second one"]) == 0
+    keys = capsys.readouterr().out.split()
+    assert main(["key", "list"]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["ID", "NAME", "ORGANIZATION", "WEIGHT", "BUDGET", "CREATED", "REVOKED"]
+    key_id, *rest = re.split(r" {2,}", first)
+    assert re.fullmatch(r"[0-9a-f]{16}", key_id)
+    assert rest[:4] == ["our web shop", "our-shop", "2.5", "$3/day"]
+    assert rest[-1] == "-"
+    assert re.split(r" {2,}", second)[1:5] == ["a second one", "-", "1", "-"]
+    assert not any(key in first + second for key in keys)
+    assert main(["weight", f"key:{key_id}"]) == 0
+    assert capsys.readouterr().out == "2.5\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--organization", "Our Shop"], "ORG must have 2 to 63 characters"),
+        (["--organization", "-shop"], "ORG must have 2 to 63 characters"),
+        (["--organization", "x"], "ORG must have 2 to 63 characters"),
+        (["--weight", "0"], "from 0.1 to 100"),
+        (["--weight", "heavy"], 'W must be a number such as 2 or 0.5, not "heavy"'),
+        (["--daily-budget", "-1"], "B must be from 0 to 1000000 US dollars a day"),
+        (["--daily-budget", "nan"], "B must be a number"),
+    ],
+)
+def test_a_wrong_option_of_a_key_is_named_and_no_key_is_made(
+    options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["key", "create", "shop", *(f"{options[0]}={options[1]}",)]) == 2
+    assert main(["key", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert told in err
+    assert out == ""
+
+
+def test_a_key_is_revoked_by_its_id_and_an_unknown_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["key", "create", "our web shop"])
+    main(["key", "list"])
+    key_id = capsys.readouterr().out.splitlines()[-1].split()[0]
+    assert main(["key", "revoke", "abc"]) == 2
+    assert f"{key_id} (our web shop)" in capsys.readouterr().err
+    assert main(["key", "revoke", f"key:{key_id}"]) == 0
+    assert main(["key", "list"]) == 0
+    once = capsys.readouterr().out
+    assert once.splitlines()[-1].endswith("UTC")
+    assert main(["key", "revoke", key_id]) == 0
+    assert main(["key", "list"]) == 0
+    assert capsys.readouterr().out == once
+
+
 def test_a_wrong_setting_is_one_line_and_exit_code_78(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,7 +149,6 @@ class ApiKey:
     digest: str
     created_at: float
     organization: str | None = None
-    weight: float = 1.0
     daily_budget: float | None = None
     revoked_at: float | None = None
 

@@ -28,7 +28,7 @@ _JOB = (
     "device_seconds, money, model, notes, started_at, ended_at, field"
 )
 _PICTURE = "job, name, position, mime, width, height, seed, alt_text, recipe, withheld, spoiler"
-_KEY = "key_id, name, digest, created_at, organization, weight, daily_budget, revoked_at"
+_KEY = "key_id, name, digest, created_at, organization, daily_budget, revoked_at"
 
 
 def _plain(value: object) -> object:

@@ -239,12 +239,13 @@ def forget(db: sqlite3.Connection, group_id: str) -> Sequence[str]:
 
 
 def add_key(db: sqlite3.Connection, key: ApiKey) -> None:
-    """Store a key; one with the same key_id is replaced, which is how a key is revoked."""
+    """Store a key; one with the same key_id is replaced, which is how a key is revoked. Its weight is on the
+    shelf of all weights; the column is of an older program."""
     db.execute(
         "INSERT INTO api_keys (key_id, name, digest, created_at, organization, weight, daily_budget, "
-        "revoked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+        "revoked_at) VALUES (?, ?, ?, ?, ?, 1.0, ?, ?) "
         "ON CONFLICT (key_id) DO UPDATE SET name = excluded.name, digest = excluded.digest, "
-        "created_at = excluded.created_at, organization = excluded.organization, weight = excluded.weight, "
+        "created_at = excluded.created_at, organization = excluded.organization, "
         "daily_budget = excluded.daily_budget, revoked_at = excluded.revoked_at",
         astuple(key),
     )
