@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from adapters.api import models, openai
+from adapters.api import stochastic
 from adapters.api.context import Context
 from adapters.api.door import Door
+from adapters.api.ids import Ids
+from bot.core.errors import Gone
 from bot.core.ports import Address, JobStatus, Pace
 from bot.core.request import ImageResult
 from bot.core.settings import Settings
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
     from bot.core.ports import Conversation
     from bot.core.studio import Studio
 
-GROUPS: Final[tuple[Callable[[Context], list[web.RouteDef]], ...]] = ()
+SECRET: Final = "FAIRBRUSH_SECRET_KEY"
+GROUPS: Final[tuple[Callable[[Context], list[web.RouteDef]], ...]] = (stochastic.routes,)
 """Every API's routes; the order matters only where paths overlap."""
 
 
@@ -33,7 +38,7 @@ class Api:
 
     def __init__(self, settings: Settings) -> None:
         self._door = Door()
-        self._context = Context(settings, self._door)
+        self._context = Context(settings, self._door, Ids(settings.secret(SECRET)))
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """All APIs' routes."""
@@ -41,6 +46,7 @@ class Api:
 
     async def run(self, studio: Studio) -> None:
         """Serve until cancelled."""
+        self._context.ids = Ids(studio.settings.secret(SECRET))
         self._door.open(studio)
         try:
             await asyncio.Event().wait()
@@ -62,7 +68,10 @@ class ApiConversation:
         self._address = address
 
     async def prepare(self, store: Callable[[Address], Awaitable[None]]) -> Address:
-        """Nothing to make: the address is complete from the start."""
+        """Nothing to make: the address is complete from the start. Only after a restart is it asked for: then
+        nobody waits any more for what was to be answered at once."""
+        if self._address.get("awaited"):
+            raise Gone("Its connection ended with the program.")
         return self._address
 
     async def show(self, status: JobStatus) -> None:
