@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from adapters.api import models, openai
-from adapters.api import stochastic
+from adapters.api import models, openai, stochastic
 from adapters.api.context import Context
 from adapters.api.door import Door
 from adapters.api.ids import Ids
@@ -25,8 +24,12 @@ if TYPE_CHECKING:
     from bot.core.ports import Conversation
     from bot.core.studio import Studio
 
-SECRET: Final = "FAIRBRUSH_SECRET_KEY"
-GROUPS: Final[tuple[Callable[[Context], list[web.RouteDef]], ...]] = (stochastic.routes,)
+SECRET: Final = "FAIRBRUSH_SECRET_KEY"  # noqa: S105 - its name
+GROUPS: Final[tuple[Callable[[Context], list[web.RouteDef]], ...]] = (
+    stochastic.routes,
+    openai.routes,
+    models.routes,
+)
 """Every API's routes; the order matters only where paths overlap."""
 
 

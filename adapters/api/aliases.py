@@ -1,8 +1,8 @@
 """Model names as clients of other services say them, and what they mean here.
 
-FAIRBRUSH_ALIASES comes first, then the ids of the models that are offered; any other name means the default
-model, so that a client runs unchanged. Addresses, paths and files are refused: models are never fetched for
-a client.
+FAIRBRUSH_ALIASES comes first, then the ids and titles of the models that are offered; any other name means
+the default model, so that a client runs unchanged. Addresses, paths and files are refused: models are never
+fetched for a client.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ def model_of(name: str, studio: Studio, *, field: str = "model") -> str | None:
     check_name(name, field)
     if (alias := _found(name, studio.settings.aliases)) is not None:
         return alias
-    return _found(name, {model.id: model.id for model in studio.models()})
+    models = studio.models()
+    return _found(
+        name, {model.title: model.id for model in models} | {model.id: model.id for model in models}
+    )
 
 
 def check_name(name: str, field: str) -> None:

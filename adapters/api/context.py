@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from adapters._incoming import Problem
 from adapters.api.door import Door, Visit
+from adapters.api.ids import Ids
 from bot.core.errors import FairbrushError
 from bot.core.request import JSON
 from bot.core.settings import Settings
@@ -47,11 +48,12 @@ class Form(Protocol):
 
 
 class Context:
-    """What a group of routes is given. base: see base_of()."""
+    """What a group of routes is given."""
 
-    def __init__(self, settings: Settings, door: Door) -> None:
+    def __init__(self, settings: Settings, door: Door, ids: Ids) -> None:
         self.settings = settings
         self.door = door
+        self.ids = ids
 
     def resource(self, path: str, form: Form, **methods: Visited) -> list[web.RouteDef]:
         """All routes of a path: the handlers by method (get=, post=, delete=), each with a known key; HEAD

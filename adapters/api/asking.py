@@ -1,0 +1,69 @@
+"""From a request as a client wrote it to one of the core, and back: submitting, and errors in its words."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from adapters.api.door import Visit
+from bot.core.errors import InvalidRequest
+from bot.core.options import Options
+from bot.core.request import JSON
+from bot.core.studio import Submission, Ticket
+
+log = logging.getLogger(__name__)
+
+_FLAG: Final = re.compile(r"--[a-z]+(?= )")
+
+
+async def ask(
+    visit: Visit,
+    owner: str,
+    prompts: Sequence[str],
+    options: Options,
+    *,
+    address: Mapping[str, JSON],
+    init_image: bytes | None = None,
+    mask_image: bytes | None = None,
+) -> Ticket:
+    """Submit one group: accepted, and in the queue, when this returns. owner: see owner_of(); address: what
+    is to be known of it later. Raises as Studio.submit() does."""
+    submission = Submission(
+        visit.requester,
+        f"{owner}:{secrets.token_urlsafe(12)}",
+        address,
+        options=options,
+        init_image=init_image,
+        mask_image=mask_image,
+        literal=True,
+        prompts=tuple(prompts),
+        prepared=True,
+    )
+    ticket = await visit.studio.submit(submission)
+    log.info("%s: request %s, %d prompts", owner.partition("/")[0], ticket.group_id, len(prompts))
+    return ticket
+
+
+def owner_of(visit: Visit, api: str, *path: str) -> str:
+    """Whom a public id is given to: a key, with the API and the path that it was asked by. Begins the event's
+    key, so that such requests can be listed."""
+    return f"{visit.key.key_id}:{api}:{'/'.join(path)}"
+
+
+@contextmanager
+def wording(names: Mapping[str, str]) -> Iterator[None]:
+    """Within it, refusals of the core name fields as the client wrote them. names: the core's -> its own."""
+    try:
+        yield
+    except InvalidRequest as error:
+        name = names.get(error.field or "")
+        if name is None:
+            raise
+        message = _FLAG.sub(name, error.message)
+        raise InvalidRequest(
+            f"{name}: {message}", detail=error.detail, field=name, retry_after=error.retry_after
+        ) from error
