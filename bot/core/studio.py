@@ -164,6 +164,11 @@ class Studio:
         lanes = [lane for lane in self._dispatcher.lanes if lane.model(model) is not None]
         return frozenset().union(*(lane.capabilities.params for lane in lanes))
 
+    def kinds(self, model: str) -> tuple[str, ...]:
+        """The kinds of backend that offer a model ("local", "fal"), without where they are."""
+        lanes = (lane for lane in self._dispatcher.lanes if lane.model(model) is not None)
+        return tuple(dict.fromkeys(lane.name.partition(":")[0] for lane in lanes))
+
     def shelf(self, adapter: str) -> Shelf:
         """Durable state of an adapter."""
         return Shelf(self._store, adapter)
