@@ -98,8 +98,8 @@ class Downloads:
     async def fetch(self, link: str, *, most: int = MAX_BYTES) -> bytes:
         """What a link leads to, up to `most` bytes within MAX_SECONDS, all tries and hops included.
 
-        Raises ProtocolError (a link that is not followed, too large), Expired (401, 403, 404, 410), Unavailable
-        or TimedOut; accepted is None, since what it leads to was made.
+        Raises ProtocolError (a link that is not followed, too large), Expired (401, 403, 404, 410),
+        Unavailable or TimedOut; accepted is None, since what it leads to was made.
         """
         backoff = Backoff()
         try:

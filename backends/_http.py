@@ -151,7 +151,7 @@ class Http:
         """POST JSON, or bytes whose Content-Type is in `headers`. Sent again only if it was surely not taken,
         or where it is idempotent.
 
-        Raises a FairbrushError whose accepted is False where it was surely not taken and None where that is
+        Raises a FairbrushError whose accepted is False where it was surely not taken, and None where that is
         not known: a time-out or a lost connection after sending, a 5xx other than 503.
         """
         return await self._insist(
@@ -196,7 +196,7 @@ class Http:
         """POST as post() does and read the answer as it comes (server-sent events); seconds: of silence. Not
         tried again; an answer with a status in `also` is for whole().
 
-        Raises as post() does; what breaks while it is read is Unavailable(accepted=None)."""
+        Tried once. Raises as post() does; what breaks while it is read is Unavailable(accepted=None)."""
         target = self._target(url)
         await self._pace.turn()
         try:
