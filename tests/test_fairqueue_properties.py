@@ -185,7 +185,7 @@ class History(RuleBasedStateMachine):
             cost += entry.cost
             single = self.queue.place(job_id)
             assert single is not None
-            assert single.ahead == place.ahead
+            assert single.ahead == place.ahead == self.queue.ahead(job_id)
             assert single.cost_ahead == pytest.approx(cost - entry.cost)
 
     def teardown(self) -> None:

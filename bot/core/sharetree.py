@@ -7,9 +7,11 @@ bot/core/fairqueue.py for the rules in words.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from bot.core.ranking import Ranking
@@ -59,10 +61,11 @@ class Job:
 
 class Plan(NamedTuple):
     """A guild's queued jobs in the order in which they will go: (the guild's tag by then, order, id, job).
-    costs[i] sums the costs of those before the i-th."""
+    costs[i] sums the costs of those before the i-th; tag: the guild's own, that it was worked out from."""
 
     keys: list[tuple[float, int, str, Job]]
     costs: list[float]
+    tag: float
 
 
 class Node:
@@ -250,12 +253,30 @@ class Guild(Parent[User]):
                 start += job.entry.cost / weight
         order.sort()
         keys: list[tuple[float, int, str, Job]] = []
-        costs = [0.0]
+        costs, begun = [0.0], tag
         for _, rank, job_id, job in order:
             keys.append((tag, rank, job_id, job))
             tag += job.entry.cost / self.weight
             costs.append(costs[-1] + job.entry.cost)
-        return Plan(keys, costs)
+        return Plan(keys, costs, begun)
+
+    def came_last(self, job: Job) -> None:
+        """A job was lined up behind another one of its user's. Where that is the only user with jobs, it goes
+        behind them all: a long line of one user is not worked out anew for each job that comes."""
+        plan = self.plan
+        if plan is None or job.user.queued != self.queued or plan.keys[-1][1] > job.order:
+            self.plan = None
+            return
+        tag, _, _, last = plan.keys[-1]
+        plan.keys.append((tag + last.entry.cost / self.weight, job.order, job.entry.job_id, job))
+        plan.costs.append(plan.costs[-1] + job.entry.cost)
+
+    def index(self, plan: Plan, job: Job) -> int:
+        """Where a queued job stands in the plan. O(log n) where one user alone has jobs, for they go in the
+        order of acceptance."""
+        if job.user.queued == self.queued:
+            return bisect_left(plan.keys, job.order, key=itemgetter(1))
+        return next(index for index, key in enumerate(plan.keys) if key[3] is job)
 
 
 class Root(Parent[Guild]):
