@@ -116,6 +116,7 @@ class Courier:
         self._result_of = result_of
         self._on_delivered = on_delivered
         self._lines: dict[str, Line] = {}
+        self._held: dict[str, tuple[LiveGroup, Address]] = {}
         self._tasks = Tasks()
         self._budget = EditBudget(clock)
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
@@ -129,11 +130,14 @@ class Courier:
         return platform in self._adapters
 
     def open(self, stored: StoredGroup, group: LiveGroup | None) -> None:
-        """Begin: prepare a group's conversation, keep it informed, deliver the result. group: None where it
-        has ended."""
+        """Begin: prepare a group's conversation, keep it informed, deliver the result; only the last of it
+        where it was accepted as prepared. group: None where it has ended."""
         if self._closed or stored.group_id in self._lines:
             return  # once closed, the store has it, and the next start goes on with it
         adapter = self._adapters[stored.requester.platform]
+        if group is not None and stored.prepared and (not group.restarted or adapter.pace.silent):
+            self._hold(group, stored.address)
+            return
         line = self._lines[stored.group_id] = Line(
             stored.group_id,
             adapter.conversation(stored.address),
@@ -146,6 +150,28 @@ class Courier:
         if group is None or group.ended:
             line.end()
         line.task = self._tasks.start(self._serve(line))
+
+    def _hold(self, group: LiveGroup, address: Address) -> None:
+        """Begin for a group that has nothing to prepare and shows no status: only its result is delivered."""
+        if not self._closed and group.group_id not in self._lines:
+            self._held[group.group_id] = group, address
+            if group.ended:
+                self.end(group.group_id)
+
+    def _take_up(self, group: LiveGroup, address: Address) -> None:
+        """Deliver the result of a group that was held."""
+        adapter = self._adapters[group.requester.platform]
+        line = self._lines[group.group_id] = Line(
+            group.group_id,
+            adapter.conversation(address),
+            adapter.pace,
+            adapter.name,
+            group.requester.tenant,
+            group,
+            prepared=True,
+        )
+        line.end()
+        line.task = self._tasks.start(self._finish(line))
 
     async def resume(self) -> None:
         """After a restart: deliver what ended and was not shown."""
@@ -166,6 +192,10 @@ class Courier:
 
     def end(self, group_id: str) -> None:
         """The group's result is in the outbox: deliver it."""
+        if (held := self._held.pop(group_id, None)) is not None:
+            if not self._closed:
+                self._take_up(*held)
+            return
         line = self._lines.get(group_id)
         if line is not None:
             line.end()
@@ -183,7 +213,7 @@ class Courier:
         await self._tasks.aclose()
 
     async def _serve(self, line: Line) -> None:
-        if not _is_ready(line) and not await self._prepare(line):
+        if not await self._prepare(line):
             await self._close(line)
             return
         if line.group is not None:
@@ -323,11 +353,6 @@ class Courier:
         finally:
             for wait in waits:
                 wait.cancel()
-
-
-def _is_ready(line: Line) -> bool:
-    """Whether there was nothing to prepare: it was accepted as prepared, and not before a restart."""
-    return line.prepared and line.group is not None and not line.group.restarted
 
 
 def _patience(line: Line, status: JobStatus, left: float) -> float:

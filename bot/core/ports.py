@@ -269,10 +269,15 @@ class JobStatus:
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How often a platform bears an edit. seconds_per_message: between edits of one message;
-    edits_per_minute: over one tenant."""
+    edits_per_minute: over one tenant; 0: nobody looks at statuses there, and only results are delivered."""
 
     seconds_per_message: float
     edits_per_minute: int
+
+    @property
+    def silent(self) -> bool:
+        """Whether no status is shown."""
+        return self.edits_per_minute == 0
 
 
 class Conversation(Protocol):
