@@ -169,6 +169,11 @@ class Studio:
         lanes = (lane for lane in self._dispatcher.lanes if lane.model(model) is not None)
         return tuple(dict.fromkeys(lane.name.partition(":")[0] for lane in lanes))
 
+    def checks_content(self, model: str | None) -> bool:
+        """Whether every backend of a model (None: the default one) looks at its pictures itself."""
+        lanes = [lane for lane in self._dispatcher.lanes if lane.model(model) is not None]
+        return bool(lanes) and all(lane.capabilities.checks_content for lane in lanes)
+
     def shelf(self, adapter: str) -> Shelf:
         """Durable state of an adapter."""
         return Shelf(self._store, adapter)
