@@ -21,6 +21,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from adapters.web import create
 from bot.app import App, build
 from bot.core.pictures import read_recipe, stamp
+from bot.core.ports import Model, Price
 from bot.core.settings import Settings
 from bot.keys import create_key
 from tests.fakes.backend import FAKE_MODEL, FakeBackend, flat_png
@@ -94,9 +95,11 @@ def visit(browser: Browser, tmp_path: Path) -> Callable[..., Any]:
     """Opens a visit: `async with visit(viewport=..., public_url=...) as v`."""
 
     @asynccontextmanager
-    async def opened(viewport: Any = None, **changes: Any) -> AsyncIterator[Visit]:
+    async def opened(
+        viewport: Any = None, models: tuple[Model, ...] = (MODEL,), **changes: Any
+    ) -> AsyncIterator[Visit]:
         settings = Settings(tmp_path, port=0, **changes)
-        backend = FakeBackend(models=(MODEL,))
+        backend = FakeBackend(models=models)
         app = build(settings, adapters=[create(settings)], backends=[backend])  # type: ignore[list-item]
         await app.start()
         context = await browser.new_context(viewport=viewport, reduced_motion="reduce")
@@ -345,3 +348,51 @@ async def test_beyond_this_machine_a_key_opens_it(visit: Callable[..., Any]) -> 
         await page.get_by_role("button", name="Sign out").click()
         await expect(page.locator("#key")).to_be_visible()
         await expect(page.locator(".reel li")).to_have_count(0)
+
+
+async def test_models_are_cards_and_the_chosen_one_makes_the_picture(visit: Callable[..., Any]) -> None:
+    dear = replace(
+        MODEL,
+        id="studio/large",
+        title="Large",
+        demo=False,
+        advice="Made elsewhere: your prompt leaves this machine.",
+        licence="a research licence",
+        commercial=False,
+        price=Price(per_image=0.04),
+        examples=(),
+    )
+    async with visit(models=(MODEL, dear)) as v:
+        page = v.page
+        await expect(page.locator("#models summary")).to_have_text("2 models")
+        await page.locator("#models summary").click()
+        card = page.locator(".model-card", has_text="Large")
+        await expect(card).to_contain_text("not for commercial use · about $0.04 a picture")
+        await card.click()
+        await expect(page.locator("#model-title")).to_have_text("Large")
+        await expect(page.locator("#demo")).to_have_text("Made elsewhere: your prompt leaves this machine.")
+        await expect(page.locator("#model-cards")).to_be_hidden()
+        await v.ask("a fox")
+        await v.until(lambda: bool(v.backend.submitted))
+        assert v.backend.submitted[0][1].model == "studio/large"
+
+
+async def test_the_programs_of_the_api_tab_follow_the_settings(visit: Callable[..., Any]) -> None:
+    async with visit() as v:
+        page, program = v.page, v.page.locator("#program")
+        await page.locator("#tab-api").click()
+        await expect(page.locator("#program-note")).to_have_text("Write a prompt first.")
+        await page.locator("#tab-playground").click()
+        await page.fill("#prompt", "a 'red' fox --seed 7")
+        await page.fill(".field-steps .exact", "9")
+        await page.locator("#tab-api").click()
+        await page.get_by_role("button", name="Stochastic").click()
+        await page.get_by_role("button", name="Python").click()
+        await expect(program).to_contain_text('"num_inference_steps": 9')
+        await expect(program).to_contain_text('"seed": 7')
+        await expect(program).to_contain_text(v.app.url)
+        await page.reload()
+        await page.fill("#prompt", "an owl")
+        await page.locator("#tab-api").click()
+        await expect(program).to_contain_text("import requests")  # what was chosen last
+        await expect(program).to_contain_text("an owl")

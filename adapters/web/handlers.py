@@ -65,7 +65,7 @@ class Handlers:
         models = studio.models()
         return json_response(
             {
-                "models": [model_json(model) for model in models],
+                "models": [model_json(model, studio.kinds(model.id)) for model in models],
                 "defaults": {model.id: defaults_json(studio.defaults(model.id)) for model in models},
                 "params": {model.id: sorted(studio.params(model.id)) for model in models},
                 "styles": sorted(studio.settings.styles),

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from bot.core.studio import Ticket
 
 
-def model_json(model: Model) -> JSON:
-    """A model as the card shows it."""
+def model_json(model: Model, kinds: Sequence[str] = ()) -> JSON:
+    """A model as the card shows it. kinds: of the backends that offer it; price: US dollars of a picture of
+    its own size, and of a second of device time."""
+    price: JSON = None
+    if model.price is not None:
+        own = ImageRequest("", model.width, model.height, model.steps, model.guidance_scale, 0)
+        price = {"picture": model.price.of(own, 0.0), "second": model.price.per_second}
     return {
         "id": model.id,
         "title": model.title,
@@ -43,6 +48,8 @@ def model_json(model: Model) -> JSON:
         "native_pixels": model.native_pixels,
         "examples": list(model.examples[:6]),
         "advice": model.advice,
+        "price": price,
+        "kinds": list(kinds),
     }
 
 

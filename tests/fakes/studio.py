@@ -141,6 +141,9 @@ class FakeStudio:
             best.width, best.height, best.steps, best.guidance_scale, best.scheduler, model=best.id
         )
 
+    def kinds(self, model: str) -> tuple[str, ...]:
+        return ("local",)
+
     def params(self, model: str | None) -> frozenset[str]:
         """All that the fake backend honours."""
         return PARAMS

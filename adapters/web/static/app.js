@@ -1,9 +1,9 @@
 // The Playground: wires the prompt, the settings, the stage and the history to the server.
 
-import { $, announce, fill, h } from "/playground/static/dom.js";
+import { $, announce } from "/playground/static/dom.js";
 import * as server from "/playground/static/server.js";
 import * as jobs from "/playground/static/jobs.js";
-import { drawModel } from "/playground/static/card.js";
+import { Models } from "/playground/static/models.js";
 import { openTab } from "/playground/static/tabs.js";
 import { Settings } from "/playground/static/settings.js";
 import { Stage } from "/playground/static/stage.js";
@@ -17,6 +17,7 @@ const stage = new Stage({ remix, again, start: startFrom, cancel, remove, canSta
 const reel = new Reel((id) => select(id, { scroll: true }));
 const showCommand = commandsTab();
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const models = new Models(() => showModel(), (text) => { setPrompt(text); prompt.focus(); });
 const start = new Start(() => checkSoon(), (remix) => fillFrom(remix));
 takePictures(takePicture, () => !$("work").hidden);
 
@@ -105,26 +106,19 @@ function linkState(ok) {
 
 // --- the model ------------------------------------------------------------------------------------------
 
-const model = () => offer.models.find((one) => one.id === $("model").value) ?? offer.models[0];
-const offers = (param) => offer.params[model().id].includes(param);
+const offers = (param) => offer.params[models.chosen.id].includes(param);
 
 function buildModels() {
-  const before = $("model").value;
-  fill($("model"), offer.models.map((one) => h("option", { value: one.id }, one.title)));
-  if (offer.models.some((one) => one.id === before)) $("model").value = before;
-  $("model-pick").hidden = offer.models.length < 2;
+  models.build(offer.models);
   showModel();
 }
 
 function showModel() {
-  const one = model();
-  drawModel(one, (example) => { setPrompt(example); prompt.focus(); });
+  const one = models.chosen;
   $("attach").hidden = !offers("init_image");
   if (!offers("init_image")) start.drop();
   settings.build(one, offer.defaults[one.id], offer.params[one.id], offer.limits, offer.styles);
 }
-
-$("model").addEventListener("change", showModel);
 
 // --- the prompt -----------------------------------------------------------------------------------------
 
@@ -151,7 +145,7 @@ function promptError(text) {
 
 function said() {
   const options = settings.said();
-  if ($("model").value !== offer.models[0].id) options.model = $("model").value;
+  if (models.chosen.id !== offer.models[0].id) options.model = models.chosen.id;
   if (start.file) options.strength = start.strength;
   return options;
 }
@@ -271,10 +265,7 @@ function remix(job, picture) {
 }
 
 function fillFrom({ text, options }) {
-  if (options.model && offer.models.some((one) => one.id === options.model)) {
-    $("model").value = options.model;
-    showModel();
-  }
+  if (options.model) models.choose(options.model);
   settings.fill(options);
   setPrompt(text);
   openTab($("tab-playground"));

@@ -56,7 +56,7 @@ function python(value, indent = 0) {
   return `${open}\n${items.map((item) => `${pad}${item},`).join("\n")}\n${" ".repeat(indent)}${close}`;
 }
 
-const SHELL_HEAD = "# export FAIRBRUSH_KEY=... first: fairbrush key create NAME\n";
+const SHELL_HEAD = "# once: export FAIRBRUSH_KEY=$(fairbrush key create NAME | tail -n 1)\n";
 const SAVE_B64 = (list) => `for i, text in enumerate(${list}, 1):
     with open(f"picture-{i}.png", "wb") as file:
         file.write(base64.b64decode(text))`;
