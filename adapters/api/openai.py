@@ -17,6 +17,7 @@ from aiohttp import web
 
 from adapters import _strictjson as strictjson
 from adapters._incoming import read_body
+from adapters.api.asking import wording
 from adapters.api.context import HEADERS, Context
 from adapters.api.door import Visit
 from adapters.api.openai_answer import answer_of, check_made
@@ -34,6 +35,20 @@ if TYPE_CHECKING:
 PATH: Final = "/v1/images/generations"
 MAX_BODY: Final = 64 * 1024
 LINK_SECONDS: Final = 3600
+FIELDS: Final = {
+    "aspect": "size",
+    "count": "n",
+    "guidance_scale": "guidance_scale",
+    "height": "size",
+    "negative_prompt": "negative_prompt",
+    "prompt": "prompt",
+    "scheduler": "scheduler",
+    "seed": "seed",
+    "steps": "steps",
+    "style": "style",
+    "width": "size",
+}
+"""Fields of the core, and what the API calls them."""
 _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 
@@ -53,7 +68,8 @@ class Images:
         raw = await read_body(request, MAX_BODY)
         wanted = read_wanted(_parsed(raw), visit.studio)
         submission = _submission(request, visit, wanted, raw)
-        ticket = await visit.studio.submit(submission)
+        with wording(FIELDS):
+            ticket = await visit.studio.submit(submission)
         keep_alive(request)
         try:
             if wanted.stream:

@@ -15,9 +15,6 @@ from adapters.api.context import json_response
 from bot.core.errors import ContentRejected, FairbrushError, InvalidRequest, QueueFull, QuotaExceeded
 from bot.core.request import JSON
 
-PARAMS: Final = {"count": "n", "width": "size", "height": "size", "aspect": "size"}
-"""Fields of the core, and what the API calls them."""
-
 _BY_STATUS: Final = {
     401: ("invalid_request_error", "invalid_api_key"),
     404: ("invalid_request_error", "not_found"),
@@ -67,9 +64,8 @@ class OpenAIForm:
 def error_of(problem: Problem | FairbrushError) -> tuple[int, dict[str, JSON]]:
     """The HTTP status and the error object of a problem."""
     status, kind, code = _kind(problem)
-    param = PARAMS.get(problem.field, problem.field) if problem.field else None
-    if isinstance(problem, ContentRejected):
-        param = "prompt"  # the field of these is a rule's id
+    # The field of a rejected content is a rule's id.
+    param = "prompt" if isinstance(problem, ContentRejected) else problem.field
     return status, {"message": problem.message, "type": kind, "param": param, "code": code}
 
 
