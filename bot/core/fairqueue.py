@@ -35,11 +35,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
-from bot.core.fairsearch import CanRun, Search, Serves
+from bot.core.fairplaces import Place, standings
+from bot.core.fairsearch import CanRun, Search, Serves, Skips
 from bot.core.ports import ShareTag
 from bot.core.sharetree import REMEMBERED, ROOT, Entry, Guild, Job, Key, Node, Parent, Plan, Root, User
 
@@ -50,17 +51,6 @@ WAITING: Final = 1e300
 so that any store can hold it."""
 
 EARLIER: Final = -(2**62)  # where the ranks of adopted jobs begin
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a queued job stands. own_rank: 1-based among the own_total queued ones of its user in its guild;
-    ahead: queued jobs that go before it if nobody else comes; cost_ahead: their estimated device-seconds."""
-
-    own_rank: int
-    own_total: int
-    ahead: int
-    cost_ahead: float
 
 
 class FairQueue:
@@ -99,17 +89,20 @@ class FairQueue:
         else:
             job.user.guild.came_last(job)
 
-    def pop(self, can_run: CanRun | None = None, *, serves: Serves | None = None) -> Entry | None:
+    def pop(
+        self, can_run: CanRun | None = None, *, serves: Serves | None = None, skips: Skips | None = None
+    ) -> Entry | None:
         """Dispatch the fair next job among those that can run; None where there is none.
 
         can_run is asked about single jobs in fair order; serves about kinds, at most once for each guild and
-        kind: where entries have kinds, what cannot run costs no look at every job. Both must be pure.
+        kind: where entries have kinds, what cannot run costs no look at every job. skips: whether a guild
+        (its user None), or a user, may have none of these workers now. They must change nothing here.
         """
         self._settle()
         root = self._root
         if serves is not None and not any(map(serves, root.kinds)):
             return None
-        search = Search(root, can_run, serves)
+        search = Search(root, can_run, serves, skips)
         job = search.find()
         if job is None:
             return None
@@ -196,20 +189,14 @@ class FairQueue:
     def places(self) -> dict[str, Place]:
         """Where every queued job stands, in the order in which they go if no more come, one worker runs
         all and none ends otherwise than estimated. Running caps delay jobs, and are not foreseen here."""
+        return {entry.job_id: place for entry, place in self.standings()}
+
+    def standings(self) -> Iterator[tuple[Entry, Place]]:
+        """places() as of this call, one after the other, so that a long queue can be read in pieces; jobs
+        that have left it meanwhile are still among them."""
         self._settle()
-        keys = [
-            key for guild in self._root.children.values() if guild.queued for key in self._plan(guild).keys
-        ]
-        keys.sort()
-        ranks: dict[User, int] = {}
-        places: dict[str, Place] = {}
-        cost = 0.0
-        for ahead, (_, _, job_id, job) in enumerate(keys):
-            user = job.user
-            rank = ranks[user] = ranks.get(user, 0) + 1
-            places[job_id] = Place(rank, user.queued, ahead, cost)
-            cost += job.entry.cost
-        return places
+        guilds = [guild for guild in self._root.children.values() if guild.queued]
+        return standings([self._plan(guild).keys for guild in guilds])
 
     def waiting(self, guild: str | None = None, user: str | None = None) -> int:
         """Queued jobs of a user in a guild; None stands for all."""
