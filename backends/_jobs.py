@@ -33,7 +33,8 @@ class Part:
 @dataclass(slots=True, eq=False)
 class Job:
     """One request. facts: of the whole; halted: nothing more of it is sent; stopped: how the service answered
-    a wish to cancel; ended: Done, or an error, was told; shortfall: why there are fewer pictures."""
+    a wish to cancel; ended: Done, or an error, was told; shortfall: why there are fewer pictures; restored:
+    read from a reference, not yet asked about; renewing: parts that never were sent are sent after all."""
 
     ticket: str
     facts: Facts
@@ -41,6 +42,8 @@ class Job:
     halted: bool = False
     stopped: CancelOutcome | None = None
     ended: bool = False
+    restored: bool = False
+    renewing: bool = False
     shortfall: list[FairbrushError] = field(default_factory=list)
     nudged: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -72,7 +75,7 @@ class Job:
 
     def end(self) -> None:
         """Nothing more is told of it; what was to be sent is dropped."""
-        self.ended = True
+        self.ended, self.renewing = True, False
         for part in self.parts:
             part.request = None
 
@@ -114,7 +117,7 @@ def read_job(data: Mapping[str, JSON]) -> Job | None:
         own = replace(facts, count=many, seed=facts.seed_of(offset))
         parts.append(Part(offset, own, None, handle if isinstance(handle, Mapping) else None))
         offset += many
-    return Job(ticket, facts, parts)
+    return Job(ticket, facts, parts, restored=True)
 
 
 class Jobs:
@@ -137,7 +140,7 @@ class Jobs:
         if known is not None:
             return known
         job = read_job(ref.data)
-        if job is not None and job.taken:
+        if job is not None:
             self.add(job)
         return job
 

@@ -24,7 +24,7 @@ from backends._http import (
     poll_delays,
 )
 from backends._jobs import Job, Jobs, Part, new_job
-from backends._wire import Ended, Finished, Found, Look, Waiting, Wire, Working
+from backends._wire import Ended, Finished, Found, Handle, Look, Waiting, Wire, Working
 from bot.core.errors import (
     AuthFailed,
     Cancelled,
@@ -212,6 +212,8 @@ class Remote:
         self._open()
         job.halted = True
         job.nudged.set()
+        if job.restored and not job.taken:  # events() stops it once it is found
+            return CancelOutcome.REQUESTED if self._wire.findable else CancelOutcome.UNSUPPORTED
         sending = [part.sending for part in job.parts if part.sending is not None and not part.sending.done()]
         if sending and (await asyncio.wait(sending, timeout=CANCEL_PATIENCE))[1]:
             return CancelOutcome.REQUESTED  # _post() stops it once it knows how
@@ -232,14 +234,15 @@ class Remote:
     # --- handing in ---------------------------------------------------------------------------------------
 
     async def _hand_in(self, job: Job, ref: RemoteRef) -> AsyncGenerator[Event, None]:
+        if job.restored:
+            await self._step(self._recover(job))
         if job.halted and not job.taken and not any(part.sending for part in job.parts):
             raise Cancelled("The job was cancelled.", accepted=False)
-        if not job.taken and all(part.request is None and part.sending is None for part in job.parts):
-            await self._step(self._find(job))
         if job.taken and job.ref(self.name).data != ref.data:
             yield Taken(job.ref(self.name))
         for part in job.parts:
-            if part.handle is not None or (part.request is None and part.sending is None):
+            known = part.request is not None or part.sending is not None or job.renewing
+            if part.handle is not None or not known:
                 continue
             if job.halted and part.sending is None:
                 break
@@ -258,17 +261,22 @@ class Remote:
             job.stopped = CancelOutcome.CANCELLED
             raise Cancelled("The job was cancelled.", accepted=False)
 
-    async def _find(self, job: Job) -> None:
-        """After a restart in between: what the service has of it. Raises Unavailable."""
-        for part in job.parts if self._wire.findable else ():
-            part.handle = await self._wire.find(self._http, job.ticket_of(part))
-        if not job.taken:
-            sure = self._wire.findable
-            why = f"The program stopped while the job was being sent to {self._http.service}. {DOUBT}"
+    async def _recover(self, job: Job) -> None:
+        """After a restart: the first part without a reference may have been sent, those behind it were not.
+        Raises Unavailable where the service has nothing of the job, or where that is not known."""
+        sure = self._wire.findable
+        if lost := next((part for part in job.parts if part.handle is None), None):
+            doubt = f"The program stopped while the job was being sent to {self._http.service}. {DOUBT}"
             if sure:
-                why = "The job had not been sent when the program stopped."
-            raise Unavailable(why, accepted=False if sure else None)
-        self._jobs.add(job)
+                lost.handle = await self._wire.find(self._http, job.ticket_of(lost), lost.facts)
+            if not job.taken:
+                why = "The job had not been sent when the program stopped." if sure else doubt
+                raise Unavailable(why, accepted=False if sure else None)
+            if not sure:
+                job.shortfall.append(Unavailable(doubt, accepted=None))
+        job.restored, job.renewing = False, sure
+        if job.halted:
+            self._stopped(job, await self._stop(job))
 
     async def _send(self, job: Job, part: Part) -> None:
         if part.sending is None:
@@ -277,11 +285,21 @@ class Remote:
         await asyncio.shield(part.sending)
 
     async def _post(self, job: Job, part: Part) -> None:
-        assert part.request is not None  # noqa: S101 - only what this process was given is sent
-        part.handle = await self._wire.send(self._http, part.request, job.ticket_of(part))
+        part.handle = await self._handed_in(job, part)
         part.request = None
         if job.halted:
             self._stopped(job, await self._stop(job))
+
+    async def _handed_in(self, job: Job, part: Part) -> Handle:
+        ticket = job.ticket_of(part)
+        if part.request is not None:
+            return await self._wire.send(self._http, part.request, ticket)
+        sibling = job.taken[0].handle
+        assert sibling is not None  # noqa: S101 - it is taken
+        handle = await self._wire.again(self._http, sibling, part.facts, ticket)
+        if handle is None:
+            raise Unavailable("The program stopped before all pictures were asked for.", accepted=False)
+        return handle
 
     def _stopped(self, job: Job, outcome: CancelOutcome) -> CancelOutcome:
         if outcome in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED):

@@ -116,8 +116,13 @@ class Wire(Protocol):
         """One poll, by http.poll. What it raises means that nothing was learnt (Missing: that it is gone)."""
         ...
 
-    async def find(self, http: Http, ticket: str) -> Handle | None:
-        """The job with our ticket after a crash in between; None: it is not there."""
+    async def find(self, http: Http, ticket: str, facts: Facts) -> Handle | None:
+        """The job with our ticket after a crash in between; None: it is not there, and will not turn up."""
+        return None
+
+    async def again(self, http: Http, sibling: Handle, facts: Facts, ticket: str) -> Handle | None:
+        """After a crash, hand in a remote job that never was, from what the service still knows of another
+        one of the same request; None where it does not. Of findable services alone."""
         return None
 
     async def stop(self, http: Http, job: Handle) -> CancelOutcome:
