@@ -1,0 +1,233 @@
+"""The Wire of a Salad endpoint: which of the two APIs speaks for it, what a picture's job is asked, and what
+its answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from PIL import Image as Raster
+
+from backends._http import Http, Missing, decoded_picture
+from backends._salad_beta import BetaApi
+from backends._salad_inputs import REFUSED_SCHEDULERS, Wording, inputs_of, read_output, with_seed
+from backends._salad_jobs import JobsApi, Seen, Stage
+from backends._wire import Ended, Facts, Finished, Found, Handle, Look, Waiting, Wire, Working, one_by_one
+from bot.core.errors import Cancelled, FairbrushError, InvalidRequest, ProtocolError, Unavailable
+from bot.core.pictures import size_of
+from bot.core.ports import CancelOutcome, Capabilities, Clock, Model
+from bot.core.request import JSON, ImageRequest
+
+log = logging.getLogger(__name__)
+
+BETA_ENDPOINTS: Final = frozenset({"stable-diffusion-2-1"})
+"""Endpoints that began in the beta API and may be known to it alone."""
+SLOTS: Final = 4
+PARAMS: Final = frozenset(
+    {
+        "steps",
+        "guidance_scale",
+        "seed",
+        "negative_prompt",
+        "scheduler",
+        "init_image",
+        "mask_image",
+        "strength",
+    }
+)
+REJECTED: Final = "The service's safety checker kept this picture back."
+_SEARCHES: Final = (0.5, 2.0, 5.0)  # seconds before each look for a job whose answer was lost
+_SEARCH_FOR: Final = 15.0  # seconds after a restart in which a job may still turn up in the list
+_SEARCH_EVERY: Final = 2.0
+_PLAIN_MOST: Final = 32  # pixels a byte of a picture that may be of one colour
+_UNCLEAR: Final = (
+    "The program stopped while the job was being sent to Salad. It may have been made and charged, so it is "
+    "not sent again by itself."
+)
+
+
+class SaladWire(Wire):
+    """One endpoint. api: "jobs" or "beta" where the operator says so, None to find out."""
+
+    def __init__(
+        self,
+        http: Http,
+        organization: str,
+        endpoint: str,
+        *,
+        model: Model,
+        wording: Wording,
+        api: str | None,
+        clock: Clock,
+    ) -> None:
+        self._jobs = JobsApi(http, organization, endpoint)
+        self._beta = BetaApi(http, organization, endpoint)
+        self._api: JobsApi | BetaApi = self._jobs
+        if api == "beta" or (api is None and endpoint in BETA_ENDPOINTS):
+            self._api = self._beta
+        self._settled = api is not None
+        self._name = f"{organization}/{endpoint}"
+        self._model = model
+        self._wording = wording
+        self._clock = clock
+
+    @property
+    def findable(self) -> bool:  # type: ignore[override]
+        """Whether jobs are listed."""
+        return self._api.lists
+
+    async def offered(self, http: Http) -> Capabilities:
+        """The endpoint's one model, once Salad answers and takes the key."""
+        answer = await http.get(self._jobs.endpoint_path, also=(400, 404, 405, 410, 501))
+        if answer.status == 200 and not self._settled:
+            self._api, self._settled = self._jobs, True
+        return Capabilities(
+            models=(self._model,),
+            slots=SLOTS,
+            params=PARAMS,
+            cancel=self._api.cancels,
+            resumable=True,
+            checks_content=self._wording.safety_checker,
+        )
+
+    def check(self, request: ImageRequest) -> None:
+        """Refuse a scheduler that a name alone does not tell, and an upscale."""
+        if (why := REFUSED_SCHEDULERS.get(request.scheduler or "")) is not None:
+            raise InvalidRequest(f'"{request.scheduler}" is not offered here. {why}', field="scheduler")
+        if request.upscale:
+            raise InvalidRequest("Salad's endpoints make no upscales.", field="upscale")
+
+    def split(self, request: ImageRequest) -> Sequence[ImageRequest]:
+        """A job a picture."""
+        return one_by_one(request)
+
+    async def send(self, http: Http, request: ImageRequest, ticket: str) -> Handle:
+        """Hand in one picture's job, by the API that knows the endpoint."""
+        inputs = await asyncio.to_thread(inputs_of, request, request.seed, self._wording)
+        try:
+            return await self._post(self._api, inputs, ticket)
+        except Missing as error:
+            if self._settled:
+                raise self._unknown(error) from None
+        other = self._beta if self._api is self._jobs else self._jobs
+        try:
+            handle = await self._post(other, inputs, ticket)
+        except Missing as error:
+            raise self._unknown(error) from None
+        self._api, self._settled = other, True
+        return handle
+
+    async def look(self, http: Http, job: Handle, facts: Facts) -> Look:
+        """How a picture's job stands."""
+        seen = await self._of(job).look(str(job.get("id")))
+        match seen.stage:
+            case Stage.WAITING:
+                return Waiting()
+            case Stage.WORKING:
+                return Working()
+            case Stage.CANCELLED:
+                return Ended(Cancelled("The job was cancelled.", accepted=True))
+            case Stage.FAILED:
+                return Ended(_failure(seen))
+        try:
+            return await self._finished(seen, facts)
+        except FairbrushError as error:
+            return Ended(error)
+
+    async def find(self, http: Http, ticket: str, facts: Facts) -> Handle | None:
+        """The job with our mark, which may turn up a little after the program came back."""
+        until = self._clock.monotonic() + _SEARCH_FOR
+        while True:
+            try:
+                found = await self._jobs.find(ticket, facts.at)
+            except Missing as error:  # perhaps it is the other API's endpoint, which lists nothing
+                raise Unavailable(_UNCLEAR, detail=error.detail, accepted=None) from None
+            if found is not None:
+                return {"api": "jobs", "id": found}
+            if self._clock.monotonic() >= until:
+                return None
+            await self._clock.sleep(_SEARCH_EVERY)
+
+    async def again(self, http: Http, sibling: Handle, facts: Facts, ticket: str) -> Handle | None:
+        """Hand in a picture that the program stopped before: Salad still knows what another one was asked."""
+        if self._of(sibling) is not self._jobs:
+            return None
+        inputs = with_seed(await self._jobs.inputs(str(sibling.get("id"))), facts.seed)
+        return await self._post(self._jobs, inputs, ticket)
+
+    async def stop(self, http: Http, job: Handle) -> CancelOutcome:
+        """Cancel, where the API can."""
+        return await self._of(job).stop(str(job.get("id")))
+
+    # --- inside ---
+
+    def _of(self, job: Handle) -> JobsApi | BetaApi:
+        return self._beta if job.get("api") == "beta" else self._jobs
+
+    async def _post(self, api: JobsApi | BetaApi, inputs: JSON, ticket: str) -> Handle:
+        """Hand in; where the answer is lost, look whether the job is there."""
+        name = "jobs" if api is self._jobs else "beta"
+        try:
+            return {"api": name, "id": await api.post(inputs, ticket)}
+        except FairbrushError as error:
+            if error.accepted is not None or api is not self._jobs:
+                raise
+            found = await self._searched(ticket)
+            if found is None:
+                raise
+            return {"api": name, "id": found}
+
+    async def _searched(self, ticket: str) -> str | None:
+        """The job whose POST was not answered, by its mark; None where nothing can be said."""
+        since = self._clock.now() - _SEARCH_FOR
+        for delay in _SEARCHES:
+            await self._clock.sleep(delay)
+            try:
+                if (found := await self._jobs.find(ticket, since)) is not None:
+                    return found
+            except FairbrushError as error:
+                log.info("%s: the list of jobs is out of reach: %s", self._name, error.message)
+        return None
+
+    async def _finished(self, seen: Seen, facts: Facts) -> Finished:
+        output = read_output(seen.output)
+        text, flagged = output.pictures[0], output.flagged[0]
+        link = text.startswith(("http://", "https://"))
+        if not flagged and not link and self._wording.safety_checker:
+            flagged = await asyncio.to_thread(_is_black, text, facts)
+        if flagged:
+            found = Found(0, rejected=REJECTED)
+        else:
+            found = Found(0, url=text) if link else Found(0, base64=text)
+        return Finished((found,), device_seconds=seen.seconds)
+
+    def _unknown(self, error: Missing) -> Unavailable:
+        return Unavailable(f"Salad knows no endpoint {self._name}.", detail=error.detail, accepted=False)
+
+
+def _failure(seen: Seen) -> FairbrushError:
+    """Why a job failed, where Salad says so."""
+    try:
+        read_output(seen.output)
+    except ProtocolError:
+        pass
+    except FairbrushError as error:
+        return error
+    return Unavailable("Salad could not make the picture.", detail="status failed", accepted=True)
+
+
+def _is_black(text: str, facts: Facts) -> bool:
+    """Whether a picture is all black, as diffusers' safety checker leaves what it keeps back."""
+    if len(text) > facts.width * facts.height // _PLAIN_MOST + 4096:
+        return False  # too many bytes for one colour
+    try:
+        data, _ = decoded_picture(text)
+        if size_of(data) != (facts.width, facts.height):
+            return False
+        with Raster.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as raster:
+            return raster.convert("RGB").getextrema() == ((0, 0), (0, 0), (0, 0))
+    except (FairbrushError, OSError, ValueError, SyntaxError):
+        return False  # whoever collects it says what is wrong
