@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.errors import Forbidden, InvalidRequest, NotFound, Unavailable
+from bot.core.guilds import Rules
 from bot.core.options import Options
 from bot.core.pictures import read_recipe
 from bot.core.request import ImageRequest, ImageResult, Limits, Requester, State
@@ -82,7 +83,7 @@ async def test_variations_are_as_many_as_were_asked_for_and_limits_allow(tmp_pat
     backend = FakeBackend()
     async with house(tmp_path, backends=[backend]) as home:
         group, _ = await made(home, "a flat colour -n 4")
-        home.studio.settings = dataclasses.replace(home.studio.settings, limits=Limits(max_count=3))
+        await home.studio.set_rules(BOB, Rules(max_count=3), admin=True)
         await home.studio.vary(group, 0, press("v"))
         assert len((await home.notebook.delivered("v")).pictures) == 3
 

@@ -34,7 +34,7 @@ class LiveJob:
     before which it is not tried again; dispatched: taken from the fair queue, and neither completed nor given
     back; stop_by: monotonic time at which a backend that was asked to stop is left behind; unserved_since:
     since when no backend can run it; waiting_inside: jobs before it inside the backend; rejected, flagged:
-    why pictures are withheld, or shown behind a spoiler, by index.
+    why pictures are withheld, or shown behind a spoiler, by index; money: US dollars that it cost.
     """
 
     job_id: str
@@ -65,6 +65,7 @@ class LiveJob:
     flagged: dict[int, str] = field(default_factory=dict)
     message: str = ""
     reference: str = ""
+    money: float | None = None
 
     def stopping(self) -> bool:
         """Whether a cancel was asked for; asked anew after each await."""
@@ -245,10 +246,14 @@ def live_group(stored: StoredGroup, requests: list[ImageRequest], *, restarted: 
 
 def _live_job(stored: StoredJob, request: ImageRequest, group: LiveGroup) -> LiveJob:
     init_image, mask_image = (stored.request.get(name) for name in ("init_image", "mask_image"))
+    if request.init_image is not None or request.mask_image is not None:
+        request = replace(
+            request, init_image=_outline(request.init_image), mask_image=_outline(request.mask_image)
+        )
     return LiveJob(
         stored.job_id,
         stored.index,
-        replace(request, init_image=_outline(request.init_image), mask_image=_outline(request.mask_image)),
+        request,
         stored.cost,
         group,
         state=stored.state,
@@ -258,6 +263,7 @@ def _live_job(stored: StoredJob, request: ImageRequest, group: LiveGroup) -> Liv
         ref=stored.ref,
         message=stored.message,
         reference=stored.reference,
+        money=stored.money,
     )
 
 
@@ -285,6 +291,7 @@ def status_of(group: LiveGroup) -> JobStatus:
         message=next((job.message for job in group.jobs if job.message), ""),
         reference=next((job.reference for job in group.jobs if job.reference), ""),
         restarted=group.restarted,
+        charged=any(job.money for job in group.jobs),
     )
 
 

@@ -126,9 +126,12 @@ class Intake:
         self._coming += 1
         turn = False
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HELD_BACK):
-                    turn = await self._turns.acquire()
+            if not self._turns.locked():
+                turn = await self._turns.acquire()
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(HELD_BACK):
+                        turn = await self._turns.acquire()
             yield
         finally:
             if turn:

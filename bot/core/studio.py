@@ -7,24 +7,22 @@ lost. Knows no platform; addresses and event keys are the adapter's own business
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 
 from bot.core.desk import Desk, LiveGroup, status_of
 from bot.core.dispatcher import Dispatcher
 from bot.core.errors import Forbidden, NotFound, Unavailable
 from bot.core.estimator import Estimator
 from bot.core.gallery import Gallery
-from bot.core.grammar import parse
-from bot.core.guilds import Rules, admit, defaults_of, limits_of, shows_flagged
+from bot.core.guilds import Rules
 from bot.core.house_rules import HouseRules
 from bot.core.intake import Acknowledge, Intake, Submission, Ticket
 from bot.core.keyring import Keyring
 from bot.core.links import Links, link_base
 from bot.core.moderation import Moderation
-from bot.core.options import Options, merge
+from bot.core.offer import Offer
+from bot.core.options import Options
 from bot.core.pictures import Found, read_recipe
 from bot.core.ports import (
     ApiKey,
@@ -34,12 +32,11 @@ from bot.core.ports import (
     Store,
     StoredGroup,
 )
+from bot.core.reading import Reading
 from bot.core.remakes import Remakes, own
 from bot.core.request import (
-    MAX_SEED,
     USUAL_NOUNS,
     Defaults,
-    ImageRequest,
     ImageResult,
     Limits,
     Nouns,
@@ -47,7 +44,6 @@ from bot.core.request import (
     Requester,
     State,
 )
-from bot.core.resolve import differences, resolve
 from bot.core.results import result_of
 from bot.core.settings import Settings
 from bot.core.shelf import Shelf
@@ -55,8 +51,6 @@ from bot.core.usage import HOUR, Why, why
 from bot.core.watching import News, watching
 
 __all__ = ["Shelf", "Studio", "Submission", "Ticket"]
-
-SHORT = 400  # characters of plain text that are read at once: in a millisecond, less than a thread costs
 
 
 class Studio:
@@ -83,9 +77,10 @@ class Studio:
         self._desk = desk
         self._dispatcher = dispatcher
         self._gallery = gallery
-        self._moderation = moderation
         self._clock = clock
         self._house = house
+        self._offer = Offer(settings, dispatcher.lanes)
+        self._reading = Reading(self._offer, gallery, moderation, house)
         self._intake = Intake(
             settings.limits,
             store,
@@ -138,7 +133,7 @@ class Studio:
 
     def limits_of(self, rules: Rules, nouns: Nouns = USUAL_NOUNS) -> Limits:
         """The ranges where these rules hold: a guild may tighten them; nouns: what refusals call it."""
-        return limits_of(self.limits, rules, nouns)
+        return self._offer.limits_of(rules, nouns)
 
     async def _limits_for(self, submission: Submission) -> Limits:
         by = submission.requester
@@ -146,33 +141,23 @@ class Studio:
 
     def models(self) -> tuple[Model, ...]:
         """The models offered now, the default first."""
-        found: dict[str, Model] = {}
-        for lane in self._dispatcher.lanes:
-            for model in lane.capabilities.models:
-                found.setdefault(model.id, model)
-        return tuple(found.values())
+        return self._offer.models()
 
     def defaults(self, model: str | None = None, *, rules: Rules | None = None) -> Defaults:
         """What a request gets where it does not say. An unknown model gets the default one's."""
-        models = self.models()
-        if not models:
-            raise Unavailable("No backend is ready to make pictures.", retry_after=10.0)
-        return defaults_of(models, model, rules or Rules(), self.limits, self.settings.styles)
+        return self._offer.defaults(model, rules or Rules())
 
     def params(self, model: str | None) -> frozenset[str]:
         """Names of the optional fields that some backend honours for this model (None: the default one)."""
-        lanes = [lane for lane in self._dispatcher.lanes if lane.model(model) is not None]
-        return frozenset().union(*(lane.capabilities.params for lane in lanes))
+        return self._offer.params(model)
 
     def kinds(self, model: str) -> tuple[str, ...]:
         """The kinds of backend that offer a model ("local", "fal"), without where they are."""
-        lanes = (lane for lane in self._dispatcher.lanes if lane.model(model) is not None)
-        return tuple(dict.fromkeys(lane.name.partition(":")[0] for lane in lanes))
+        return self._offer.kinds(model)
 
     def checks_content(self, model: str | None) -> bool:
         """Whether every backend of a model (None: the default one) looks at its pictures itself."""
-        lanes = [lane for lane in self._dispatcher.lanes if lane.model(model) is not None]
-        return bool(lanes) and all(lane.capabilities.checks_content for lane in lanes)
+        return self._offer.checks_content(model)
 
     def shelf(self, adapter: str) -> Shelf:
         """Durable state of an adapter."""
@@ -193,61 +178,11 @@ class Studio:
             return await self._submit(submission, acknowledge)
 
     async def _submit(self, submission: Submission, acknowledge: Acknowledge | None) -> Ticket:
-        rules = await self._house.in_force(submission.requester, submission.channel)
-        admit(submission.requester, submission.channel, rules)
-        limits = self.limits_of(rules, submission.requester.nouns)
-        options = self._options(submission, limits)
-        requests = await self._resolve(submission, options, rules)
-        await self._check_words(submission, requests)
-        told = differences(requests[0], self._usual(requests[0], rules))
+        read = await self._reading.read(submission)
         await self._house.weigh(submission.requester)
-        return await self._intake.take(submission, options, requests, told, acknowledge, limits)
-
-    def _options(self, submission: Submission, limits: Limits) -> Options:
-        base = submission.options or Options()
-        if submission.prompts:
-            return merge(base, Options(prompt=submission.prompts[0]))
-        if submission.literal or not submission.text:
-            return merge(base, Options(prompt=submission.text)) if submission.text else base
-        return merge(base, parse(submission.text, limits=limits))
-
-    async def _resolve(
-        self, submission: Submission, options: Options, rules: Rules
-    ) -> tuple[ImageRequest, ...]:
-        defaults = self.defaults(options.model, rules=rules)
-        requests = resolve(
-            options,
-            defaults=defaults,
-            limits=self.limits_of(rules, submission.requester.nouns),
-            models=self.models(),
-            seed=lambda: secrets.randbelow(MAX_SEED + 1),
-            params=self.params(defaults.model),
-            init_image=await self._gallery.take_in(submission.init_image),
-            mask_image=await self._gallery.take_in(submission.mask_image),
-            literal=submission.literal,
-            prompts=submission.prompts,
-            previews=submission.previews,
+        return await self._intake.take(
+            submission, read.options, read.requests, read.differences, acknowledge, read.limits
         )
-        if not shows_flagged(rules, age_restricted=submission.age_restricted):
-            return requests
-        return tuple(replace(request, show_flagged=True) for request in requests)
-
-    def _usual(self, request: ImageRequest, rules: Rules) -> Defaults:
-        """What a receipt compares with: the best of the request's own model, and the model usual here."""
-        return replace(self.defaults(request.model, rules=rules), model=self.defaults(rules=rules).model)
-
-    async def _check_words(self, submission: Submission, requests: Sequence[ImageRequest]) -> None:
-        """Raises ContentRejected. What takes some time is read in a thread."""
-
-        def check() -> None:
-            for request in requests:
-                self._moderation.check_request(request, names=submission.file_names)
-
-        texts = [text for request in requests for text in (request.prompt, request.negative_prompt)]
-        if len(said := "".join([*texts, *submission.file_names])) <= SHORT and said.isascii():
-            check()
-        else:
-            await asyncio.to_thread(check)
 
     # --- a guild's own rules ---
 

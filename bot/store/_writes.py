@@ -49,9 +49,8 @@ def new_group(group: StoredGroup) -> NewGroup:
 
 def accept(db: sqlite3.Connection, new: NewGroup) -> StoredGroup | None:
     """None where the group is new; else the stored one of the same event."""
-    known = _rows.group_of_event(db, new.event_key)
-    if known is not None:
-        return known
+    if db.execute("SELECT 1 FROM groups WHERE event_key = ?", (new.event_key,)).fetchone() is not None:
+        return _rows.group_of_event(db, new.event_key)
     sequence = db.execute(
         "INSERT INTO groups (group_id, event_key, platform, guild, user, roles, name, address, options, "
         "created_at, prepared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

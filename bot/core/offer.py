@@ -1,0 +1,60 @@
+"""What is offered now: models, what a request gets where it does not say, and what is honoured.
+
+Reads the lanes and the settings; decides nothing about a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.core.errors import Unavailable
+from bot.core.guilds import Rules, defaults_of, limits_of
+from bot.core.lanes import Lane
+from bot.core.ports import Model
+from bot.core.request import USUAL_NOUNS, Defaults, Limits, Nouns
+from bot.core.settings import Settings
+
+
+class Offer:
+    """See the module."""
+
+    def __init__(self, settings: Settings, lanes: Sequence[Lane]) -> None:
+        self._settings = settings
+        self._lanes = lanes
+
+    def limits_of(self, rules: Rules, nouns: Nouns = USUAL_NOUNS) -> Limits:
+        """The ranges where these rules hold."""
+        return limits_of(self._settings.limits, rules, nouns)
+
+    def models(self) -> tuple[Model, ...]:
+        """The models offered now, the default first."""
+        found: dict[str, Model] = {}
+        for lane in self._lanes:
+            for model in lane.capabilities.models:
+                found.setdefault(model.id, model)
+        return tuple(found.values())
+
+    def defaults(self, model: str | None, rules: Rules, *, models: Sequence[Model] | None = None) -> Defaults:
+        """What a request gets where it does not say; models: those offered, where they are at hand. Raises
+        Unavailable where none is."""
+        models = self.models() if models is None else models
+        if not models:
+            raise Unavailable("No backend is ready to make pictures.", retry_after=10.0)
+        return defaults_of(models, model, rules, self._settings.limits, self._settings.styles)
+
+    def params(self, model: str | None) -> frozenset[str]:
+        """Names of the optional fields that some backend honours for this model (None: the default one)."""
+        found = [lane.capabilities.params for lane in self._offering(model)]
+        return found[0] if len(found) == 1 else frozenset().union(*found)
+
+    def kinds(self, model: str) -> tuple[str, ...]:
+        """The kinds of backend that offer a model ("local", "fal"), without where they are."""
+        return tuple(dict.fromkeys(lane.name.partition(":")[0] for lane in self._offering(model)))
+
+    def checks_content(self, model: str | None) -> bool:
+        """Whether every backend of a model (None: the default one) looks at its pictures itself."""
+        lanes = self._offering(model)
+        return bool(lanes) and all(lane.capabilities.checks_content for lane in lanes)
+
+    def _offering(self, model: str | None) -> Sequence[Lane]:
+        return [lane for lane in self._lanes if lane.model(model) is not None]
