@@ -24,7 +24,7 @@ from adapters.api.openai_answer import answer_of, check_made
 from adapters.api.openai_form import OpenAIForm, OpenAIProblem
 from adapters.api.openai_request import Wanted, read_wanted
 from adapters.api.openai_stream import stream_pictures
-from adapters.api.waiting import ClientGone, keep_alive, while_here, write_all
+from adapters.api.waiting import keep_alive, while_here, write_all
 from bot.core.errors import FairbrushError
 from bot.core.request import JSON, ImageResult
 from bot.core.studio import Submission
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PATH: Final = "/v1/images/generations"
 MAX_BODY: Final = 64 * 1024
 LINK_SECONDS: Final = 3600
+GONE: Final = 499  # what nobody reads: the connection is closed
 FIELDS: Final = {
     "aspect": "size",
     "count": "n",
@@ -79,9 +80,10 @@ class Images:
             await _check_same(visit, ticket, submission)
             result = await while_here(request, visit.studio.ended(ticket.group_id))
             return await self._answer(request, visit, wanted, result)
-        except ClientGone:
-            await _given_up(visit, ticket, submission)
-            raise
+        except ConnectionError:
+            return web.Response(status=GONE)
+        finally:
+            await _give_up(visit, ticket, submission)
 
     async def _answer(
         self, request: web.Request, visit: Visit, wanted: Wanted, result: ImageResult
@@ -144,8 +146,10 @@ async def _check_same(visit: Visit, ticket: Ticket, submission: Submission) -> N
         )
 
 
-async def _given_up(visit: Visit, ticket: Ticket, submission: Submission) -> None:
-    if submission.address["awaited"]:
+async def _give_up(visit: Visit, ticket: Ticket, submission: Submission) -> None:
+    """Cancel what is unfinished where nobody will ask for it again."""
+    status = visit.studio.status(ticket.group_id)
+    if submission.address["awaited"] and status is not None and not status.state.ended:
         with suppress(FairbrushError):  # it has ended meanwhile
             await visit.studio.cancel(ticket.group_id, visit.requester)
 
