@@ -8,34 +8,28 @@ API is followed.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import math
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
-from yarl import URL
 
 from backends._answers import PICTURES as PICTURES
 from backends._answers import SMALL as SMALL
 from backends._answers import Answer as Answer
 from backends._answers import Missing as Missing
 from backends._answers import for_people as for_people
-from backends._answers import plain
 from backends._answers import raise_for as raise_for
 from backends._download import Downloads, Reach
 from backends._download import Expired as Expired
+from backends._endpoint import Endpoint, coded
+from backends._pacing import REAL_CLOCK as REAL_CLOCK
 from backends._pacing import Backoff as Backoff
 from backends._pacing import Pace, retry_after
 from backends._pacing import poll_delays as poll_delays
 from backends._pictures import checked_picture as checked_picture
 from backends._pictures import decoded_picture as decoded_picture
 from bot.core.errors import (
-    ConfigurationError,
-    FairbrushError,
     Fault,
     ProtocolError,
     RateLimited,
@@ -45,23 +39,16 @@ from bot.core.errors import (
 from bot.core.ports import Clock
 from bot.core.request import JSON
 
-REAL_CLOCK: Final = Clock(now=time.time, monotonic=time.monotonic, sleep=asyncio.sleep)
 CONNECT_SECONDS: Final = 10.0
-_KEEP_ALIVE: Final = (
-    4.0  # seconds; less than servers keep an idle connection, so that none is lost in between
-)
 _MOST_MESSAGE: Final = 32 * 2**20
 
 Params = Mapping[str, str | int | float]
 
 
-class Http:
+class Http(Endpoint):
     """One service. base: the configured origin and path prefix; headers: those with the key, sent to the
     configured origin and `origins` alone; auth: "user:password" for Basic; service: its name for people;
-    setting: the variable that holds the address, for error texts; per_minute: calls to it.
-
-    trouble: why the last call failed to reach it or was not let in; "" where all is well. trouble_at: since
-    when (monotonic).
+    setting: the variable that holds the address, for error texts; per_minute: calls to it; reach: for tests.
     """
 
     def __init__(
@@ -77,27 +64,11 @@ class Http:
         per_minute: int = 240,
         reach: Reach | None = None,
     ) -> None:
-        self.base = _base(base, setting)
-        self.service = service
-        self.trouble = ""
-        self.trouble_at = -math.inf
-        self._clock = clock or REAL_CLOCK
-        self._keyed = dict(headers or {})
-        self._secrets = tuple(value for value in self._keyed.values() if len(value) >= 4)
-        if auth:
-            self._keyed["Authorization"] = "Basic " + base64.b64encode(auth.encode()).decode()
-            self._secrets += (auth, auth.partition(":")[2] or auth, self._keyed["Authorization"][6:])
-        _check_headers(self._keyed)
-        self._origins = frozenset(
-            {self.base.origin(), *(_base(origin, setting).origin() for origin in origins)}
+        super().__init__(
+            base, headers=headers, clock=clock, origins=origins, auth=auth, service=service, setting=setting
         )
         self._pace = Pace(per_minute, self._clock)
-        self._session: aiohttp.ClientSession | None = None
-        self._closed = False
         self._downloads = Downloads(self.is_own, self._keyed, self._open, reach or Reach(), self._clock)
-
-    def __repr__(self) -> str:
-        return f"Http({str(self.base)!r})"
 
     # --- calls --------------------------------------------------------------------------------------------
 
@@ -201,10 +172,10 @@ class Http:
         await self._pace.turn()
         try:
             limits = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=seconds)
-            async with self._open().request(
+            async with self._open(fresh=True).request(
                 "POST",
                 target,
-                data=_coded(body),
+                data=coded(body),
                 headers={**self._headers(body), **(headers or {})},
                 allow_redirects=False,
                 timeout=limits,
@@ -253,29 +224,8 @@ class Http:
 
     async def aclose(self) -> None:
         """Close all connections; calls afterwards are Unavailable."""
-        self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await super().aclose()
         await self._downloads.aclose()
-
-    # --- for those who read answers -----------------------------------------------------------------------
-
-    def is_own(self, url: URL | str) -> bool:
-        """Whether a URL is of a configured origin: calls go there, with the key."""
-        try:
-            url = URL(url) if isinstance(url, str) else url
-            return url.absolute and url.user is None and url.origin() in self._origins
-        except ValueError:
-            return False
-
-    def plain(self, text: str, most: int = 300) -> str:
-        """A text for the log, without secrets, in one line."""
-        return plain(text, self._secrets, most)
-
-    def for_people(self, text: str) -> str:
-        """A remote's message if it is fit to be shown, without secrets; else ""."""
-        return for_people(text, self._secrets)
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -320,10 +270,10 @@ class Http:
             target = target.update_query(params)
         await self._pace.turn()
         try:
-            async with self._open().request(
+            async with self._open(fresh=post).request(
                 method,
                 target,
-                data=_coded(body),
+                data=coded(body),
                 headers={**self._headers(body), **(headers or {})},
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
@@ -362,108 +312,7 @@ class Http:
             response.status, response.headers.copy(), bytes(body), self.service, self._secrets, wait
         )
 
-    def _target(self, url: str) -> URL:
-        if self._closed:
-            raise Unavailable(f"The connection to {self.service} is closed.", accepted=False)
-        try:
-            if url.startswith("/") and not url.startswith("//"):
-                return URL(str(self.base).rstrip("/") + url)
-            target = URL(url)
-        except ValueError:
-            target = URL()
-        if not self.is_own(target):
-            raise ProtocolError(
-                f"{self.service} named an address that is not its own.",
-                detail=self.plain(url),
-                accepted=None,
-            )
-        return target
-
-    def _headers(self, body: JSON | bytes) -> dict[str, str]:
-        return {"Accept": "application/json", **self._keyed} | (
-            {"Content-Type": "application/json"} if body is not None else {}
-        )
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._closed:
-            raise Unavailable(f"The connection to {self.service} is closed.", accepted=False)
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "Fairbrush"},
-            )
-        return self._session
-
-    def _note(self, answer: Answer) -> None:
-        """Whether the service can be worked with, by what it answered."""
-        if answer.status in (401, 402, 403):
-            self._failed(
-                f"{self.service} does not let us in ({answer.status}). Check its key and its credit."
-            )
-        elif answer.status >= 500:
-            self._failed(f"{self.service} answers {answer.status}.")
-        else:
-            self._reached()
-
-    def _reached(self) -> None:
-        self.trouble = ""
-
-    def _failed(self, why: str) -> None:
-        self.trouble, self.trouble_at = why, self._clock.monotonic()
-
-    def _lost(self, error: Exception, *, post: bool) -> FairbrushError:
-        """What a broken connection means. Only where none came about is a job surely not taken."""
-        unsent = isinstance(
-            error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL
-        )
-        accepted = False if unsent and post else None
-        detail = self.plain(f"{type(error).__name__}: {error}")
-        if unsent:
-            self._failed(f"{self.service} cannot be reached.")
-            return Unavailable(f"{self.service} cannot be reached.", detail=detail, accepted=accepted)
-        if isinstance(error, TimeoutError):
-            self._failed(f"{self.service} does not answer in time.")
-            return TimedOut(f"{self.service} did not answer in time.", detail=detail, accepted=accepted)
-        self._failed(f"The connection to {self.service} broke.")
-        return Unavailable(f"The connection to {self.service} broke.", detail=detail, accepted=accepted)
-
 
 def _passing(fault: Fault) -> bool:
     """Whether the same call may work shortly."""
     return isinstance(fault, RateLimited | Unavailable | TimedOut) and not isinstance(fault, Missing)
-
-
-def _coded(body: JSON | bytes) -> bytes | None:
-    return (
-        body
-        if body is None or isinstance(body, bytes)
-        else json.dumps(body, ensure_ascii=False, allow_nan=False, default=_plain_value).encode()
-    )
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Sequence):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def _base(text: str, setting: str) -> URL:
-    """An address from the settings. Raises ConfigurationError."""
-    try:
-        url = URL(text.rstrip("/"))
-        if url.scheme in ("http", "https") and url.host and not url.query_string and not url.fragment:
-            if url.user is None and url.password is None:
-                return url
-            raise ConfigurationError(f"{setting}: an address holds no user name or password.")
-    except ValueError:
-        pass
-    raise ConfigurationError(f'{setting}: "{text}" is not an address such as https://api.example.com')
-
-
-def _check_headers(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()):
-            raise ConfigurationError(f"The key for the header {name} holds characters that no key has.")

@@ -3,13 +3,16 @@ minute may go out at all. Knows no HTTP but the Retry-After header."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 from bot.core.ports import Clock
 
+REAL_CLOCK: Final = Clock(now=time.time, monotonic=time.monotonic, sleep=asyncio.sleep)
 _LONGEST_WAIT: Final = 3600.0  # seconds that a Retry-After is believed
 
 
