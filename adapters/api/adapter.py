@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from adapters.api import models, openai, stochastic
+from adapters.api import models, openai, salad_beta, salad_endpoints, salad_jobs, stochastic
 from adapters.api.context import Context
 from adapters.api.door import Door
-from adapters.api.ids import Ids
-from bot.core.errors import Gone
+from adapters.api.webhooks import Reach, Webhooks
+from bot.core.errors import Gone, Unavailable
 from bot.core.ports import Address, JobStatus, Pace
 from bot.core.request import ImageResult
 from bot.core.settings import Settings
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SECRET: Final = "FAIRBRUSH_SECRET_KEY"  # noqa: S105 - its name
 GROUPS: Final[tuple[Callable[[Context], list[web.RouteDef]], ...]] = (
     stochastic.routes,
+    salad_beta.routes,
+    salad_jobs.routes,
+    salad_endpoints.routes,
     openai.routes,
     models.routes,
 )
@@ -39,9 +42,11 @@ class Api:
     name = "api"
     pace = Pace(seconds_per_message=0.0, edits_per_minute=0)
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reach: Reach | None = None) -> None:
+        """reach: what webhooks may reach, other than the public internet, in tests."""
         self._door = Door()
-        self._context = Context(settings, self._door, Ids(settings.secret(SECRET)))
+        self._context = Context(settings, self._door)
+        self._hooks = Webhooks(reach)
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """All APIs' routes."""
@@ -49,7 +54,7 @@ class Api:
 
     async def run(self, studio: Studio) -> None:
         """Serve until cancelled."""
-        self._context.ids = Ids(studio.settings.secret(SECRET))
+        self._context.sign_with(studio.settings.secret(SECRET))
         self._door.open(studio)
         try:
             await asyncio.Event().wait()
@@ -57,18 +62,25 @@ class Api:
             self._door.close()
 
     def conversation(self, address: Address) -> Conversation:
-        """Nobody to tell: clients ask."""
-        return ApiConversation(address)
+        """Clients ask, so there is nobody to tell but a webhook."""
+        return ApiConversation(address, self._tell)
 
     async def aclose(self) -> None:
-        """Nothing to leave behind; idempotent."""
+        """Close connections to webhooks; idempotent."""
+        await self._hooks.aclose()
+
+    async def _tell(self, address: Address, result: ImageResult) -> None:
+        if (studio := self._door.studio) is None:
+            raise Unavailable("The program is starting.", retry_after=1.0)
+        await salad_jobs.tell(self._context, studio, self._hooks, address, result)
 
 
 class ApiConversation:
     """The Conversation port for clients that ask themselves how their request stands."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, tell: Callable[[Address, ImageResult], Awaitable[None]]) -> None:
         self._address = address
+        self._tell = tell
 
     async def prepare(self, store: Callable[[Address], Awaitable[None]]) -> Address:
         """Nothing to make: the address is complete from the start. Only after a restart is it asked for: then
@@ -81,4 +93,6 @@ class ApiConversation:
         """Nobody looks."""
 
     async def deliver(self, result: ImageResult) -> None:
-        """Nobody to tell."""
+        """Tell the webhook, where there is one; its receiver knows a repeated one by its id."""
+        if self._address.get("webhook_url") or self._address.get("webhook"):
+            await self._tell(self._address, result)

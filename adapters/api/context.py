@@ -21,7 +21,7 @@ from adapters.api.door import Door, Visit
 from adapters.api.ids import Ids
 from bot.core.errors import FairbrushError
 from bot.core.request import JSON
-from bot.core.settings import Settings
+from bot.core.settings import Secret, Settings
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +48,17 @@ class Form(Protocol):
 
 
 class Context:
-    """What a group of routes is given."""
+    """What a group of routes is given. secret, ids: of the running program, set when it starts."""
 
-    def __init__(self, settings: Settings, door: Door, ids: Ids) -> None:
+    def __init__(self, settings: Settings, door: Door) -> None:
         self.settings = settings
         self.door = door
-        self.ids = ids
+        self.sign_with(Secret(""))
+
+    def sign_with(self, secret: Secret) -> None:
+        """From now on ids and webhooks are signed with the program's secret."""
+        self.secret = secret
+        self.ids = Ids(secret)
 
     def resource(self, path: str, form: Form, **methods: Visited) -> list[web.RouteDef]:
         """All routes of a path: the handlers by method (get=, post=, delete=), each with a known key; HEAD
@@ -64,8 +69,6 @@ class Context:
             web.route(method.upper(), path, self._guarded(form, self._visited(form, handler)))
             for method, handler in methods.items()
         ]
-        if "get" in methods:
-            routes.append(web.route("HEAD", path, self._guarded(form, self._visited(form, methods["get"]))))
         routes.append(web.route("*", path, self._guarded(form, _other(allowed))))
         return routes
 

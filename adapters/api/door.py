@@ -37,27 +37,27 @@ class Visit:
 
 
 class Door:
-    """Lets clients in, once the core is there. now: monotonic seconds."""
+    """Lets clients in, once the core is there. now: monotonic seconds; studio: the core, None before."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._throttle = Throttle(now)
         self._pace: Pace | None = None
-        self._studio: Studio | None = None
+        self.studio: Studio | None = None
 
     def open(self, studio: Studio) -> None:
         """From now on requests reach the core."""
-        self._studio = studio
+        self.studio = studio
         self._pace = Pace(studio.settings.requests_per_second, self._now)
 
     def close(self) -> None:
         """From now on every request is answered 503."""
-        self._studio = None
+        self.studio = None
 
     async def visit(self, request: web.Request, text: str) -> Visit:
         """Who asks with the key `text`. Problem 401 for a wrong one, 429 after many wrong ones or where a
         right one asks too often, 503 before open()."""
-        studio, pace = self._studio, self._pace
+        studio, pace = self.studio, self._pace
         if studio is None or pace is None:
             raise Problem(503, "Fairbrush is starting. Ask again in a second.", retry_after=1)
         answer_at = self._now() + ANSWER_SECONDS

@@ -5,7 +5,6 @@ Every refusal names the field as the client wrote it ("params.img_width"), what 
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import math
@@ -112,8 +111,8 @@ class Fields:
             )
         head = _DATA_URL.match(value)
         try:
-            data = base64.b64decode(value[head.end() if head else 0 :], validate=True)
-        except (binascii.Error, ValueError):
+            data = binascii.a2b_base64(value[head.end() if head else 0 :], strict_mode=True)
+        except ValueError:  # also text that is no ASCII
             data = b""
         if not data:
             raise InvalidRequest(

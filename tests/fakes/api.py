@@ -73,6 +73,7 @@ class House:
         """Ask until the answer is `ready`, as clients do."""
         async with asyncio.timeout(10):
             while not ready(answer := await self.call("GET", path, key=key)):
+                assert answer.status != 500, answer.body
                 await asyncio.sleep(0.005)
         return answer
 
