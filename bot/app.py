@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bot import program_version
+from bot.core.budget import Budget
 from bot.core.delivery import Courier
 from bot.core.desk import Desk, LiveGroup
 from bot.core.dispatcher import Dispatcher
@@ -27,9 +28,11 @@ from bot.core.patience import Tasks
 from bot.core.ports import Adapter, Backend, Clock, Health, Store
 from bot.core.request import JSON, ImageResult, State
 from bot.core.revival import revive
+from bot.core.routing import Routing
 from bot.core.settings import Settings
 from bot.core.studio import Studio
 from bot.core.sweep import Sweep
+from bot.core.terms import Terms
 from bot.secretkey import with_secret_key
 from bot.server import Server, linked_pictures
 
@@ -100,6 +103,7 @@ class App:
         self._tasks.start(self._keep_estimates_now_and_then())
         self._tasks.start(Sweep(self._store, self.settings.pictures_dir, self._clock).run())
         self._tasks.start(self._house.weights.watch())
+        self._tasks.start(self._budget.watch(self._store))
         self._dispatcher.wake()
         self._ready = True
 
@@ -110,8 +114,12 @@ class App:
         await self._house.weights.look()
         gallery = Gallery(settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}")
         self._estimator = estimator = _estimator(await store.shelf_get("core", "estimator"))
-        lanes = [Lane(backend) for backend in self._backends]
+        lanes = [Lane(backend, terms=_terms(backend, settings)) for backend in self._backends]
         await asyncio.wait([asyncio.ensure_future(lane.refresh(clock)) for lane in lanes], timeout=ASK_MOST)
+
+        budget = Budget(settings, clock)
+        await budget.load(store)
+        self._budget = budget
 
         async def result_of(group_id: str) -> ImageResult:
             return await self.studio.result(group_id)
@@ -130,7 +138,7 @@ class App:
             desk,
             queue,
             store,
-            lanes,
+            Routing(lanes, budget, estimator),
             gallery,
             estimator,
             clock,
@@ -272,6 +280,12 @@ async def _closed(close: Callable[[], Awaitable[None]]) -> None:
             await close()
     except Exception:
         log.exception("while closing")
+
+
+def _terms(backend: Backend, settings: Settings) -> Terms:
+    """What its entry in FAIRBRUSH_BACKENDS says about a backend. Raises ConfigurationError."""
+    kind, _, target = backend.name.partition(":")
+    return Terms.of(settings.entry(kind, target))
 
 
 def _estimator(kept: JSON) -> Estimator:

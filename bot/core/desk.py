@@ -98,7 +98,7 @@ class Watcher(Protocol):
 
 @dataclass(slots=True, eq=False)
 class LiveGroup:
-    """One accepted message in hand."""
+    """One accepted message in hand. quiet: nobody is shown how it stands, only what comes of it."""
 
     group_id: str
     event_key: str
@@ -108,6 +108,7 @@ class LiveGroup:
     restarted: bool = False
     position: Position | None = None
     by: float | None = None
+    quiet: bool = False
     watchers: list[Watcher] = field(default_factory=list)
 
     @property

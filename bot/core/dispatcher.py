@@ -12,48 +12,39 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from bot.core import outcomes
+from bot.core.budget import Cap
 from bot.core.desk import Desk, LiveGroup, LiveJob, status_of
 from bot.core.errors import (
     Cancelled,
     FairbrushError,
     Fault,
-    TimedOut,
     Unavailable,
 )
 from bot.core.estimator import Estimator
 from bot.core.fairqueue import Entry, FairQueue
 from bot.core.gallery import Gallery
 from bot.core.lanes import Lane
+from bot.core.ledger import Ledger
 from bot.core.patience import Tasks, insist
-from bot.core.places import note_places
-from bot.core.ports import CancelOutcome, Clock, Done, JobStatus, Outcome, Store
+from bot.core.places import Places
+from bot.core.ports import CancelOutcome, Charge, Clock, Done, JobStatus, Outcome, Store
 from bot.core.request import State
-from bot.core.retries import may_have, pause, worth_retrying
+from bot.core.retries import pause, worth_retrying
+from bot.core.routing import Routing, Turn
+from bot.core.running import Running, notice_silence
 from bot.core.settings import Settings
 from bot.core.work import CANCEL_GRACE, Work
 
 log = logging.getLogger(__name__)
 
 TICK = 1.0
-UNSERVED_MOST = 60.0  # seconds that a job waits for its model to be offered again while others are
 AT_ONCE = 100  # groups that are told their places in one turn of the event loop
 STOP_MOST = 2.0  # seconds that tasks have to end once they are told to
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A job that has a slot. The task does everything for it until it has ended or waits again."""
-
-    job: LiveJob
-    lane: Lane
-    work: Work
-    task: asyncio.Task[None]
 
 
 class Dispatcher:
@@ -67,7 +58,7 @@ class Dispatcher:
         desk: Desk,
         queue: FairQueue,
         store: Store,
-        lanes: Sequence[Lane],
+        routing: Routing,
         gallery: Gallery,
         estimator: Estimator,
         clock: Clock,
@@ -76,7 +67,10 @@ class Dispatcher:
         on_status: Callable[[JobStatus], None],
         on_ended: Callable[[LiveGroup], None],
     ) -> None:
-        self.lanes = lanes
+        self.lanes = routing.lanes
+        self.routing = routing
+        self._ledger = Ledger(routing.budget, routing, clock)
+        self._places = Places(queue, desk, routing, estimator, clock)
         self._desk = desk
         self._queue = queue
         self._store = store
@@ -108,7 +102,8 @@ class Dispatcher:
     def entry(self, job: LiveJob) -> Entry:
         """A job as the fair queue knows it."""
         requester = job.group.requester
-        return Entry(job.job_id, requester.tenant, requester.member, job.cost)
+        kind = self.routing.kind(job)
+        return Entry(job.job_id, requester.tenant, requester.member, job.cost, kind)
 
     def adopt(self, job: LiveJob, lane: Lane) -> None:
         """After a restart: watch a job, known to the queue as running, that its backend may still run."""
@@ -166,31 +161,30 @@ class Dispatcher:
     # --- slots ---
 
     def _fill(self) -> None:
-        for lane in self.lanes:
-            try:
-                self._fill_lane(lane)
-            except Exception:  # one lane's or one job's trouble must not stop the others for good
-                log.exception("%s: nothing more could be started; again shortly", lane.name)
+        try:
+            while not self._stopping and (turn := self._turn()) and self._start_next(turn):
+                pass
+        except Exception:  # one job's trouble must not stop the others for good
+            log.exception("nothing more could be started; again shortly")
 
-    def _fill_lane(self, lane: Lane) -> None:
-        while not self._stopping and lane.free(self._clock.monotonic()):
-            entry = self._queue.pop(partial(self._can_run, lane))
-            if entry is None:
-                return
-            if (job := self._desk.job(entry.job_id)) is None:
-                log.error("job %s is in the queue and not in hand; dropped", entry.job_id)
-                self._queue.complete(entry.job_id, 0.0)
-                continue
-            self._launch(lane, job, resumed=False)
+    def _turn(self) -> Turn:
+        return self.routing.turn(self._queue.kinds, self._clock.monotonic(), self._desk.job)
 
-    def _can_run(self, lane: Lane, entry: Entry) -> bool:
-        job = self._desk.job(entry.job_id)
-        if job is None:
-            return True  # to be dropped
-        return job.not_before <= self._clock.monotonic() and may_have(lane, job)
+    def _start_next(self, turn: Turn) -> bool:
+        """Start the fair next job among those that a free lane may make; False where there is none."""
+        entry = self._queue.pop(turn.can_run, serves=turn.serves, skips=turn.skips)
+        if entry is None:
+            return False
+        if (job := self._desk.job(entry.job_id)) is None:
+            log.error("job %s is in the queue and not in hand; dropped", entry.job_id)
+            self._queue.complete(entry.job_id, 0.0)
+        else:
+            self._launch(turn.lane_for(entry, job), job, resumed=False)
+        return True
 
     def _launch(self, lane: Lane, job: LiveJob, *, resumed: bool) -> None:
         job.backend, job.dispatched = lane.name, True
+        self._ledger.begin(job, lane)
         lane.running.add(job.job_id)
         work = Work(
             job,
@@ -220,11 +214,13 @@ class Dispatcher:
                 job.state = State.RUNNING
                 await self._complete(lane, job, await work.done(resumed=resumed))
         except FairbrushError as error:
-            await self._failed(lane, job, error)
-        except Exception:  # a backend's bug: one job fails, with a reference into the log
+            money = self._ledger.lost(job, lane, error, left_behind=work.left_behind(error))
+            await self._failed(lane, job, error, money)
+        except Exception as error:  # a backend's bug: one job fails, with a reference into the log
             reference = outcomes.new_reference()
             log.exception("job %s failed on %s; ref %s", job.job_id, lane.name, reference)
-            await self._end_running(job, outcomes.broken(reference), 0.0)
+            money = self._ledger.lost(job, lane, error, left_behind=False)
+            await self._end_running(job, outcomes.broken(reference, money), 0.0)
 
     async def _begin(self, lane: Lane, job: LiveJob) -> bool:
         """Store that it runs; False where it was cancelled before that."""
@@ -247,6 +243,7 @@ class Dispatcher:
 
     async def _complete(self, lane: Lane, job: LiveJob, done: Done) -> None:
         """Write the pictures, then end the job."""
+        done = outcomes.licensed(self._ledger.priced(job, lane, done), lane.model(job.request.model))
 
         def keep() -> Coroutine[Any, Any, Any]:
             return self._gallery.keep(job, done, backend=lane.name, now=self._clock.now())
@@ -267,27 +264,32 @@ class Dispatcher:
 
     # --- what goes wrong ---
 
-    async def _failed(self, lane: Lane, job: LiveJob, error: FairbrushError) -> None:
+    async def _failed(self, lane: Lane, job: LiveJob, error: FairbrushError, money: float | None) -> None:
         if job.cancelling:
-            await self._end_running(job, outcomes.cancelled(job), outcomes.used(job))
+            await self._end_running(job, outcomes.cancelled(job, money), outcomes.used(job))
             return
         if isinstance(error, Fault) and not isinstance(error, Cancelled):
             lane.failed(error, self._clock.monotonic())
         log.warning("job %s on %s: %s %s", job.job_id, lane.name, error.message, error.detail)
-        if worth_retrying(lane, job, error, self.lanes, self._settings.attempts):
-            await self._again(job, error)
+        if worth_retrying(lane, job, error, self.routing, self._settings.attempts):
+            await self._again(job, error, money)
         else:
             reference = outcomes.new_reference()
             log.warning("job %s failed for good; ref %s", job.job_id, reference)
-            await self._end_running(job, outcomes.failed(error, reference), 0.0)
+            await self._end_running(job, outcomes.failed(error, reference, money), 0.0)
 
-    async def _again(self, job: LiveJob, error: FairbrushError) -> None:
+    async def _again(self, job: LiveJob, error: FairbrushError, money: float | None) -> None:
         """Refund it and put it at the head of its user's line."""
         job.not_before = math.inf  # until the store has it, nobody may take it
         job.dispatched = False
         self._queue.requeue(job.job_id)
-        tags = self._queue.changed()
-        await insist(lambda: self._store.requeue(job.job_id, attempt=job.attempt, tags=tags), self._clock)
+        self._queue.set_kind(job.job_id, self.routing.kind(job))
+        tags, charge = self._queue.changed(), self._ledger.charge(job, money)
+        await insist(
+            lambda: self._store.requeue(job.job_id, attempt=job.attempt, tags=tags, charge=charge),
+            self._clock,
+        )
+        self._ledger.end(job, charge)
         job.attempt += 1
         self._desk.reserve(job.group.requester, 1)
         job.forget_attempt()
@@ -314,22 +316,29 @@ class Dispatcher:
         if job.dispatched:
             job.dispatched = False
             self._queue.complete(job.job_id, used)
-        return await self._end(job, outcome)
+        return await self._end(job, outcome, self._ledger.charge(job, outcome.money))
 
-    async def _end(self, job: LiveJob, outcome: Outcome) -> bool:
-        """Commit how a job ended. False where it had ended already."""
+    async def _end(self, job: LiveJob, outcome: Outcome, charge: Charge | None = None) -> bool:
+        """Commit how a job ended, and what it cost. False where it had ended already."""
         if job.state.ended:
             return False
         tags = self._queue.changed()
         committed = await insist(
             lambda: self._store.finish(
-                job.job_id, attempt=job.attempt, outcome=outcome, at=self._clock.now(), tags=tags
+                job.job_id,
+                attempt=job.attempt,
+                outcome=outcome,
+                at=self._clock.now(),
+                tags=tags,
+                charge=charge,
             ),
             self._clock,
         )
+        self._ledger.end(job, charge if committed else None)
         if job.state in (State.ACCEPTED, State.QUEUED):
             self._desk.release(job.group.requester, 1)
         job.state, job.message, job.reference = outcome.state, outcome.message, outcome.reference
+        job.money = outcome.money
         job.forget_pictures()
         self._on_status(status_of(job.group))
         if job.group.ended:
@@ -349,9 +358,11 @@ class Dispatcher:
 
     async def tick(self) -> None:
         """Once a second: notice silence, look for work, refresh places, renew leases."""
-        self._notice_silence()
-        self._give_up_unserved()
+        now, most = self._clock.monotonic(), self._settings.job_timeout
+        notice_silence(self._running.values(), now, most)
         self.wake()
+        for running in self._running.values():
+            self._ledger.begin(running.job, running.lane)  # of a lane that was not known at the restart
         await self._show_places()
         if self._running:
             until = self._clock.now() + self._settings.lease_seconds
@@ -360,42 +371,34 @@ class Dispatcher:
             except Unavailable as error:
                 log.warning("leases not renewed: %s", error.message)
 
-    def _notice_silence(self) -> None:
-        now = self._clock.monotonic()
-        for running in self._running.values():
-            job, work = running.job, running.work
-            if job.cancelling:
-                if now > job.stop_by:
-                    work.interrupt(Cancelled("Cancelled."))
-            elif (silent := work.silent_for(now)) > self._settings.job_timeout:
-                log.warning("job %s on %s: silent for %.0f s", job.job_id, job.backend, silent)
-                work.interrupt(TimedOut("It took too long.", detail="no sign of life"))
-
-    def _give_up_unserved(self) -> None:
-        """End jobs that nobody has been able to run for a while, though some backend is there."""
-        if not any(lane.capabilities.models for lane in self.lanes):
+    def _give_up(self, job: LiveJob, cap: Cap | None) -> None:
+        """End a job that nobody has been able to make for a while, or may have made for want of money."""
+        job.unserved_since = None
+        if job.avoid:  # at what it failed before it may be luckier now
+            job.avoid.clear()
+            self._queue.set_kind(job.job_id, self.routing.kind(job))
             return
-        now = self._clock.monotonic()
-        for job in self._desk.waiting_jobs():
-            if job.dispatched or job.cancelling or any(may_have(lane, job) for lane in self.lanes):
-                job.unserved_since = None
-            elif job.unserved_since is None:
-                job.unserved_since = now
-            elif now - job.unserved_since > UNSERVED_MOST:
-                self._endings.start(self._fail_unserved(job))
-
-    async def _fail_unserved(self, job: LiveJob) -> None:
         job.cancelling = True
         self._queue.cancel(job.job_id)
         reference = outcomes.new_reference()
-        log.warning("job %s: no backend offers what it needs; ref %s", job.job_id, reference)
-        await self._end(job, outcomes.unserved(job, reference))
+        log.warning("job %s: no backend may make it now; ref %s", job.job_id, reference)
+        if cap is None:
+            outcome = outcomes.unserved(job, reference)
+        else:
+            money = self.routing.costly(job.request) or 0.0
+            outcome = outcomes.failed(self.routing.budget.refusal(cap, money), reference)
+        self._endings.start(self._end(job, outcome))
 
     async def _show_places(self) -> None:
         """Tell each waiting group its place, and those that run when they will be done."""
-        running = [(running.job, running.lane) for running in self._running.values()]
-        groups = note_places(self._queue, self._desk, running, self.lanes, self._estimator, self._clock)
-        for number, group in enumerate(groups, 1):
+        found = await self._places.look(
+            lambda: [(running.job, running.lane) for running in self._running.values()]
+        )
+        for job, cap in found.unserved:
+            if job.state is State.QUEUED and not (job.dispatched or job.cancelling):
+                self._give_up(job, cap)
+        self.wake()  # some may be paid for by now
+        for number, group in enumerate(found.groups.values(), 1):
             self._on_status(status_of(group))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)  # a long queue must not hold up everything else

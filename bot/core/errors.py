@@ -24,7 +24,8 @@ class FairbrushError(Exception):
 
     message: safe to show; detail: for the log; field: the option that is wrong, where one is;
     retry_after: seconds until another try makes sense, None where unknown;
-    accepted: whether a remote took the job (True, False), None where that cannot be known.
+    accepted: whether a remote took the job (True, False), None where that cannot be known; money: US dollars
+    that the failed try surely cost, None where the remote says nothing about it.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class FairbrushError(Exception):
         field: str | None = None,
         retry_after: float | None = None,
         accepted: bool | None = None,
+        money: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -42,6 +44,7 @@ class FairbrushError(Exception):
         self.field = field
         self.retry_after = retry_after
         self.accepted = accepted
+        self.money = money
 
 
 class Refusal(FairbrushError):

@@ -102,7 +102,10 @@ class Estimator:
 
     def wait(self, cost_ahead: float, own_cost: float, slots_speed: float) -> tuple[float, float]:
         """Seconds until a job is done, the 10 and 90 % ends, as recent waits of about this length went."""
-        predicted = self.predict(cost_ahead, own_cost, slots_speed)
+        return self.spread(self.predict(cost_ahead, own_cost, slots_speed))
+
+    def spread(self, predicted: float) -> tuple[float, float]:
+        """The 10 and 90 % ends of a wait that the queue's arithmetic says is `predicted` seconds."""
         low, high = self._band(bisect_right(BUCKETS, predicted))
         return predicted * low, predicted * high
 

@@ -1,4 +1,4 @@
-"""A backend as the dispatcher sees it: what it can do, what it is doing, and whether it is resting.
+"""A backend as the dispatcher sees it: what it can do and costs, what it is doing, whether it is resting.
 
 Knows nothing of the queue.
 """
@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from bot.core.errors import AuthFailed, Fault, QuotaExceeded, RateLimited
-from bot.core.ports import Backend, Capabilities, Clock, Model
+from bot.core.ports import Backend, Capabilities, Clock, Health, Model, Price
 from bot.core.request import ImageRequest
+from bot.core.terms import Terms
 
 log = logging.getLogger(__name__)
 
 REST_FIRST, REST_MOST = 0.5, 60.0
+DOWN_MOST = (
+    30.0  # seconds that a backend is believed to be down; then a job that nobody else can make is tried
+)
 
 UNKNOWN = Capabilities(models=())
 """Of a backend that could not be asked yet: it runs nothing."""
@@ -24,9 +28,10 @@ UNKNOWN = Capabilities(models=())
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One backend with its running jobs. Monotonic times: rest_until: before it gets nothing new; last_sign:
-    of its last event, for whichever job; loading_at: when it last said that it loads. faults: failures in a
-    row; trouble: why it could not be asked last."""
+    """One backend with its running jobs. terms: what the operator says about it. Monotonic times: rest_until:
+    before it gets nothing new; last_sign: of its last event, for whichever job; loading_at: when it last said
+    that it loads; down_since: since when it says that it is down. faults: failures in a row; trouble: why it
+    could not be asked last."""
 
     backend: Backend
     capabilities: Capabilities = UNKNOWN
@@ -36,6 +41,9 @@ class Lane:
     last_sign: float = -math.inf
     loading_at: float = -math.inf
     trouble: str = ""
+    terms: Terms = field(default_factory=Terms)
+    health: Health | None = None
+    down_since: float | None = None
 
     @property
     def name(self) -> str:
@@ -49,8 +57,13 @@ class Lane:
         return max(self._devices * self.capabilities.speed, 1e-6)
 
     @property
+    def slots(self) -> int:
+        """Jobs that it takes at a time."""
+        return self.terms.slots or self.capabilities.slots
+
+    @property
     def _devices(self) -> int:
-        return 1 if self.capabilities.max_batch > 1 else self.capabilities.slots
+        return 1 if self.capabilities.max_batch > 1 else self.slots
 
     @property
     def places(self) -> int:
@@ -61,8 +74,7 @@ class Lane:
         """Ask anew what it can do, since a model that loads changes it. Never raises."""
         try:
             self.capabilities = await self.backend.capabilities()
-            if (await self.backend.health()).loading:
-                self.loading_at = clock.monotonic()
+            self._note_health(await self.backend.health(), clock.monotonic())
             trouble = ""
         except Exception as error:  # one backend's bug must not stop the others
             trouble = f"{type(error).__name__}: {error}"
@@ -70,13 +82,56 @@ class Lane:
                 log.warning("%s: cannot be asked", self.name, exc_info=error)
         self.trouble = trouble
 
+    def _note_health(self, health: Health, now: float) -> None:
+        self.health = health
+        if health.loading:
+            self.loading_at = now
+        if health.ok or health.loading:
+            self.down_since = None
+        elif self.down_since is None:
+            self.down_since = now
+
+    @property
+    def up(self) -> bool:
+        """Whether it has not said that it is down; loading a model is not being down."""
+        return self.down_since is None
+
     def may_resume(self) -> bool:
-        """Whether a reference from before a restart may still be known to it."""
-        return self.capabilities.resumable or self.capabilities is UNKNOWN
+        """Whether a reference from before a restart may still be known to it. Where money is involved only
+        the backend itself can say that a job is surely lost."""
+        return self.capabilities.resumable or not self.capabilities.models or self.hosted
 
     def free(self, now: float) -> bool:
-        """Whether it takes another job."""
-        return len(self.running) < self.capabilities.slots and now >= self.rest_until
+        """Whether it takes another job: it has a slot and does not rest. After a fault it gets one job at a
+        time until one succeeds, and so it does while it says that it is down, once that has lasted."""
+        if now < self.rest_until or len(self.running) >= self.slots:
+            return False
+        if self.down_since is not None:
+            return now - self.down_since > DOWN_MOST and not self.running
+        return not (self.faults and self.running)
+
+    def works(self, now: float) -> bool:
+        """Whether it can be expected to make pictures now."""
+        return self.up and now >= self.rest_until
+
+    # --- what it costs ---
+
+    @property
+    def hosted(self) -> bool:
+        """Whether any of its models costs money."""
+        return any(_costs(model) for model in self.capabilities.models)
+
+    def charges(self, name: str | None) -> bool:
+        """Whether this model (None: its default) costs money here."""
+        model = self.model(name)
+        return model is not None and _costs(model)
+
+    def price(self, request: ImageRequest, seconds: float) -> float:
+        """US dollars for a request that takes so many device-seconds."""
+        model = self.model(request.model)
+        return model.price.of(request, seconds) if model is not None and model.price is not None else 0.0
+
+    # --- what it can do ---
 
     def model(self, name: str | None) -> Model | None:
         """The model with this id, or its default for None; None where it has no such model."""
@@ -97,7 +152,11 @@ class Lane:
 
     def can_run(self, request: ImageRequest) -> bool:
         """Whether it offers the model and honours every field that is set."""
-        return self.model(request.model) is not None and needs(request) <= self.capabilities.params
+        return self.offers(request.model, needs(request))
+
+    def offers(self, model: str | None, fields: frozenset[str]) -> bool:
+        """Whether it offers the model (None: any) and honours these fields."""
+        return self.model(model) is not None and fields <= self.capabilities.params
 
     def failed(self, error: Fault, now: float) -> None:
         """Rest after a fault: longer each time in a row, or as long as the backend said."""
@@ -114,6 +173,10 @@ class Lane:
         self.faults = 0
 
 
+def _costs(model: Model) -> bool:
+    return model.price is not None and model.price != Price()
+
+
 _OPTIONAL: Mapping[str, object] = {
     "negative_prompt": "",
     "scheduler": None,
@@ -126,8 +189,3 @@ _OPTIONAL: Mapping[str, object] = {
 def needs(request: ImageRequest) -> frozenset[str]:
     """The optional fields that a request uses, which a backend must honour."""
     return frozenset(name for name, unset in _OPTIONAL.items() if getattr(request, name) != unset)
-
-
-def serving(lanes: Sequence[Lane]) -> float:
-    """Device-seconds that all lanes together work off in a second."""
-    return sum(lane.power for lane in lanes) or 1.0

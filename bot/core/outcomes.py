@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bot.core.desk import LiveJob
 from bot.core.errors import Cancelled, ContentRejected, FairbrushError
-from bot.core.ports import Done, Outcome, StoredPicture
+from bot.core.ports import Done, Model, Outcome, StoredPicture
 from bot.core.request import State
+
+MAYBE_CHARGED = "It may have been made and charged, so it is not sent again by itself."
 
 
 def made(job: LiveJob, pictures: Sequence[StoredPicture], done: Done) -> Outcome:
@@ -38,8 +41,16 @@ def _spoilers(job: LiveJob) -> Sequence[str]:
     return [f"Behind a spoiler: {reason}" for reason in dict.fromkeys(job.flagged.values())]
 
 
-def failed(error: FairbrushError, reference: str) -> Outcome:
-    """A job that is not tried again."""
+def licensed(done: Done, model: Model | None) -> Done:
+    """What was made, with a note where its model's licence forbids commercial use."""
+    if model is None or model.commercial:
+        return done
+    note = f"{model.licence or model.title}: not for commercial use."
+    return done if note in done.notes else replace(done, notes=(*done.notes, note))
+
+
+def failed(error: FairbrushError, reference: str, money: float | None = None) -> Outcome:
+    """A job that is not tried again; money: what it cost, or may have cost."""
     match error:
         case ContentRejected():
             state = State.WITHHELD
@@ -47,12 +58,18 @@ def failed(error: FairbrushError, reference: str) -> Outcome:
             state = State.CANCELLED
         case _:
             state = State.FAILED
-    return Outcome(state, message=error.message, reference=reference, field=error.field or "")
+    message = error.message if error.money is not None else _with_doubt(error.message, money)
+    return Outcome(state, message=message, reference=reference, money=money, field=error.field or "")
 
 
-def cancelled(job: LiveJob) -> Outcome:
-    """A job that was cancelled by whoever may."""
-    return Outcome(State.CANCELLED, message=job.cancel_message)
+def _with_doubt(message: str, money: float | None) -> str:
+    """A message that says that money may be gone."""
+    return message if not money or "charged" in message else f"{message} {MAYBE_CHARGED}"
+
+
+def cancelled(job: LiveJob, money: float | None = None) -> Outcome:
+    """A job that was cancelled by whoever may; money: what it may have cost all the same."""
+    return Outcome(State.CANCELLED, message=job.cancel_message, money=money)
 
 
 def unserved(job: LiveJob, reference: str) -> Outcome:
@@ -62,9 +79,10 @@ def unserved(job: LiveJob, reference: str) -> Outcome:
     return Outcome(State.FAILED, message=message, reference=reference)
 
 
-def broken(reference: str) -> Outcome:
-    """A job that met a bug."""
-    return Outcome(State.FAILED, message="Something broke while making it.", reference=reference)
+def broken(reference: str, money: float | None = None) -> Outcome:
+    """A job that met a bug; money: what it may have cost."""
+    message = _with_doubt("Something broke while making it.", money)
+    return Outcome(State.FAILED, message=message, reference=reference, money=money)
 
 
 def used(job: LiveJob) -> float:

@@ -249,7 +249,8 @@ class JobStatus:
     """How a group stands, for people. Pictures come by deliver(), never here, but for the preview.
 
     made of total: pictures; by: the Unix time when it should be done (90 %), None where unknown;
-    message: why it failed, safe to show; restarted: the program was restarted since it was accepted.
+    message: why it failed, safe to show; restarted: the program was restarted since it was accepted; charged:
+    what has ended of it cost money, or may have.
     """
 
     group_id: str
@@ -264,6 +265,7 @@ class JobStatus:
     message: str = ""
     reference: str = ""
     restarted: bool = False
+    charged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""Whether a job that failed is tried again, where and when. Counts tries; starts nothing."""
+"""Whether a job that failed is tried again, where and when. Counts tries; starts nothing.
+
+What fails where it is free of charge is tried there again; only the last try may cost money.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from bot.core.desk import LiveJob
 from bot.core.errors import (
@@ -16,6 +17,7 @@ from bot.core.errors import (
     RateLimited,
 )
 from bot.core.lanes import Lane
+from bot.core.routing import Routing
 
 
 def may_have(lane: Lane, job: LiveJob) -> bool:
@@ -23,32 +25,32 @@ def may_have(lane: Lane, job: LiveJob) -> bool:
     return lane.name not in job.avoid and lane.can_run(job.request)
 
 
-def worth_retrying(
-    lane: Lane, job: LiveJob, error: FairbrushError, lanes: Sequence[Lane], attempts: int
-) -> bool:
+def worth_retrying(lane: Lane, job: LiveJob, error: FairbrushError, routing: Routing, attempts: int) -> bool:
     """Whether a job that failed on `lane` is tried again, on another one where there is one."""
     match error:
-        case InvalidRequest() | ContentRejected() | Cancelled():
+        case ContentRejected() | Cancelled():
             return False
-        case AuthFailed() | QuotaExceeded():
-            return _elsewhere(lane, job, lanes)
+        case InvalidRequest() | AuthFailed() | QuotaExceeded():  # of this lane; another may take it
+            return bool(_elsewhere(lane, job, routing))
         case RateLimited():
             return error.accepted is not True
         case Fault() if error.accepted is None:
             return False  # sent but unanswered: it may have been made and paid for
         case Fault():
             job.failures += 1
-            if not _elsewhere(lane, job, lanes):
+            others, model = _elsewhere(lane, job, routing), job.request.model
+            for_money = all(other.charges(model) for other in others) and not lane.charges(model)
+            if not others or (for_money and job.failures < attempts - 1):
                 job.avoid.clear()
             return job.failures < attempts
         case _:
             return False
 
 
-def _elsewhere(lane: Lane, job: LiveJob, lanes: Sequence[Lane]) -> bool:
-    """Keep a job from this lane; whether another one can run it."""
+def _elsewhere(lane: Lane, job: LiveJob, routing: Routing) -> list[Lane]:
+    """Keep a job from this lane; the others that can run it, and that it can be paid for at."""
     job.avoid.add(lane.name)
-    return any(may_have(other, job) for other in lanes)
+    return [other for other in routing.lanes if may_have(other, job) and routing.affords(other, job)]
 
 
 def pause(job: LiveJob, error: FairbrushError) -> float:

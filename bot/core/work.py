@@ -89,6 +89,10 @@ class Work:
         if self._task is not None:
             self._task.cancel()
 
+    def left_behind(self, error: FairbrushError) -> bool:
+        """Whether the backend may go on with a job that is given up."""
+        return error is self._interrupted and error.accepted is not False
+
     async def ask_to_stop(self) -> CancelOutcome | None:
         """Have the backend stop; None where it is not reached, or has no reference yet."""
         if self.job.ref is None:

@@ -1,0 +1,207 @@
+"""What hosted pictures may cost: caps of a day, what was spent of them, and what running jobs may still cost.
+
+Days are UTC. A job holds its estimate from its start on; its end makes a charge of it, or gives it back. The
+charges are the store's; here are their sums of today. Knows no queue and starts nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bot.core.errors import QuotaExceeded, Unavailable
+from bot.core.lanes import Lane
+from bot.core.messages import price
+from bot.core.ports import Charge, Clock, Store
+from bot.core.request import Requester
+from bot.core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DAY: Final = 86_400.0
+LOOK_AGAIN: Final = 2.0  # seconds
+_ROUNDING: Final = 1e-9  # US dollars that sums may be off
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """US dollars a day. scope: whose sum counts; whose: the same for people ("this server's")."""
+
+    scope: str
+    limit: float
+    whose: str
+
+    @property
+    def personal(self) -> bool:
+        """Whether it is a guild's, a key's or a member's: others may still have room."""
+        return self.scope.startswith(("tenant:", "member:"))
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a running job may cost, and whose it is."""
+
+    backend: str
+    tenant: str
+    member: str
+    money: float
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The sums that it counts in."""
+        return _scopes(self.backend, self.tenant, self.member)
+
+
+class Budget:
+    """See the module."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._day = self._today()
+        self._spent: dict[str, float] = Counter()  # type: ignore[assignment]  # any number adds up in it
+        self._held: dict[str, float] = Counter()  # type: ignore[assignment]  # the same
+        self._holds: dict[str, Hold] = {}
+        self._told: set[str] = set()
+        self._keys: Mapping[str, float] = {}
+
+    async def load(self, store: Store) -> None:
+        """At start: what was spent today."""
+        for backend, tenant, member, money in await store.charges(self._today() * DAY):
+            self._spend(_scopes(backend, tenant, member), money)
+        await self.look(store)
+
+    async def look(self, store: Store) -> None:
+        """Read the daily budgets of keys anew."""
+        keys = await store.keys()
+        self._keys = {f"key:{key.key_id}": key.daily_budget for key in keys if key.daily_budget is not None}
+
+    async def watch(self, store: Store) -> None:
+        """Look every few seconds, until cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_AGAIN)
+            try:
+                await self.look(store)
+            except Unavailable as error:
+                log.warning("budgets of keys are not read: %s", error.message)
+
+    # --- caps ---
+
+    def caps(self, lane: Lane, who: Requester) -> Sequence[Cap]:
+        """What holds for a job of theirs on this lane. A key's own budget stands in for a guild's and a
+        member's."""
+        settings, tenant, caps = self._settings, who.tenant, self.common(lane)
+        noun = "key" if tenant.startswith("key:") else who.nouns.guild
+        if tenant in self._keys:
+            return [*caps, Cap(f"tenant:{tenant}", self._keys[tenant], "this key's")]
+        return [
+            *caps,
+            Cap(f"tenant:{tenant}", settings.budget_per_guild, f"this {noun}'s"),
+            Cap(f"member:{who.member}", settings.budget_per_user, "your"),
+        ]
+
+    def common(self, lane: Lane) -> Sequence[Cap]:
+        """Those of everybody together."""
+        return (
+            Cap(f"lane:{lane.name}", lane.terms.cap, f"{lane.name}'s"),
+            Cap("", self._settings.budget, "everybody's"),
+        )
+
+    def full(self, lane: Lane, who: Requester, money: float) -> Cap | None:
+        """The first cap that has no room for so much, None where all have."""
+        self._turn()
+        if money <= 0.0:
+            return None
+        return next((cap for cap in self.caps(lane, who) if self.room(cap) + _ROUNDING < money), None)
+
+    def room(self, cap: Cap) -> float:
+        """US dollars that are neither spent nor held."""
+        return cap.limit - self.used(cap.scope)
+
+    def used(self, scope: str) -> float:
+        """US dollars spent today, or held by running jobs."""
+        return self._spent.get(scope, 0.0) + self._held.get(scope, 0.0)
+
+    def spent(self, lane: str | None = None) -> float:
+        """US dollars spent today, at one lane or altogether."""
+        self._turn()
+        return self._spent.get("" if lane is None else f"lane:{lane}", 0.0)
+
+    def refusal(self, cap: Cap, money: float) -> QuotaExceeded:
+        """What is said where a cap has no room, with the seconds until it has."""
+        self._tell(cap)
+        used = min(self.used(cap.scope), cap.limit)
+        return QuotaExceeded(
+            f"This costs about {price(money)} on a hosted service, and {price(used)} of {cap.whose} "
+            f"{price(cap.limit)} a day are spent. Send it again after midnight UTC, or use another model.",
+            field="budget",
+            retry_after=self.until_midnight(),
+            accepted=False,
+        )
+
+    def until_midnight(self) -> float:
+        """Seconds until all sums begin anew."""
+        return max(1.0, (self._today() + 1) * DAY - self._clock.now())
+
+    def _tell(self, cap: Cap) -> None:
+        """Once a day and cap the log says that it is reached."""
+        if cap.scope in self._told:
+            return
+        self._told.add(cap.scope)
+        log.warning(
+            "budget: %s of %s are spent today (UTC), and more is asked for: %s",
+            price(self.used(cap.scope)),
+            price(cap.limit),
+            cap.scope or "FAIRBRUSH_BUDGET",
+        )
+
+    # --- jobs ---
+
+    def hold(self, job_id: str, lane: Lane, who: Requester, money: float) -> None:
+        """A job starts that may cost so much."""
+        self.release(job_id)
+        hold = self._holds[job_id] = Hold(lane.name, who.tenant, who.member, money)
+        for scope in hold.scopes:
+            self._held[scope] += money
+
+    def release(self, job_id: str) -> None:
+        """It ended, and what it cost is spent; idempotent."""
+        hold = self._holds.pop(job_id, None)
+        for scope in hold.scopes if hold is not None else ():
+            self._held[scope] -= hold.money if hold is not None else 0.0
+            if self._held[scope] <= _ROUNDING:
+                del self._held[scope]
+
+    def held(self, job_id: str) -> float:
+        """What a running job may cost."""
+        hold = self._holds.get(job_id)
+        return hold.money if hold is not None else 0.0
+
+    def spend(self, charge: Charge) -> None:
+        """A charge is stored."""
+        self._turn()
+        if charge.at >= self._day * DAY:
+            self._spend(_scopes(charge.backend, charge.tenant, charge.member), charge.money)
+
+    def _spend(self, scopes: Sequence[str], money: float) -> None:
+        for scope in scopes:
+            self._spent[scope] += money
+
+    # --- days ---
+
+    def _today(self) -> int:
+        return int(self._clock.now() // DAY)
+
+    def _turn(self) -> None:
+        """At midnight what was spent is forgotten; what is held still counts."""
+        if (today := self._today()) != self._day:
+            self._day = today
+            self._spent.clear()
+            self._told.clear()
+
+
+def _scopes(backend: str, tenant: str, member: str) -> tuple[str, ...]:
+    return "", f"lane:{backend}", f"tenant:{tenant}", f"member:{member}"

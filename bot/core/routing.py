@@ -1,0 +1,233 @@
+"""Which lane makes a job: what is free of charge before what is paid, and paid only where there is need.
+
+Jobs are told apart by kind: the model, the fields that a backend must honour, the lanes that they failed on,
+and how long they would wait for what is free of charge. So a queue of any length is asked about kinds, not
+about jobs. Chooses; starts nothing and spends nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from bot.core.budget import Budget, Cap
+from bot.core.desk import LiveJob
+from bot.core.estimator import Estimator
+from bot.core.fairqueue import Entry
+from bot.core.lanes import Lane, needs
+from bot.core.request import ImageRequest, Requester
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What jobs of one kind ask for. level: of how many `after` their wait is over."""
+
+    model: str | None
+    fields: frozenset[str]
+    avoid: frozenset[str]
+    level: int
+
+
+class Routing:
+    """See the module."""
+
+    def __init__(self, lanes: Sequence[Lane], budget: Budget, estimator: Estimator) -> None:
+        self.lanes = lanes
+        self.budget = budget
+        self._estimator = estimator
+        self._steps = sorted({lane.terms.after for lane in lanes})
+        self._kinds = {"": Kind(None, frozenset(), frozenset(), 0)}
+
+    # --- kinds ---
+
+    def kind(self, job: LiveJob) -> str:
+        """The kind of a job that has not waited yet."""
+        request, level = job.request, bisect_right(self._steps, 0.0)
+        return self._named(Kind(request.model, needs(request), frozenset(job.avoid), level))
+
+    def after(self, kind: str, wait: float) -> str:
+        """The kind of such a job that would wait so many seconds in all for what is free of charge."""
+        known, level = self._kinds[kind], bisect_right(self._steps, wait)
+        return kind if level == known.level else self._named(replace(known, level=level))
+
+    def _named(self, kind: Kind) -> str:
+        parts = (kind.model or "", ",".join(sorted(kind.fields)), ",".join(sorted(kind.avoid)))
+        name = "\n".join((*parts, str(kind.level), "" if kind.model is None else "="))
+        self._kinds.setdefault(name, kind)
+        return name
+
+    def offering(self, kind: str) -> list[Lane]:
+        """The lanes that can make such jobs, whatever that costs and however they are."""
+        of = self._kinds[kind]
+        return [lane for lane in self.lanes if lane.name not in of.avoid and lane.offers(of.model, of.fields)]
+
+    def allowed(self, kind: str) -> list[Lane]:
+        """Of these, those that such jobs may have by now: paid ones where nothing is free of charge, or the
+        wait is over their `after`."""
+        of, offering = self._kinds[kind], self.offering(kind)
+        if all(lane.charges(of.model) for lane in offering):
+            return offering
+        return [
+            lane
+            for lane in offering
+            if not lane.charges(of.model) or bisect_right(self._steps, lane.terms.after) <= of.level
+        ]
+
+    def pays(self, kind: str, lane: Lane) -> bool:
+        """Whether such jobs cost money on a lane."""
+        return lane.charges(self._kinds[kind].model)
+
+    # --- a free slot ---
+
+    def turn(self, kinds: Iterable[str], now: float, job_of: Callable[[str], LiveJob | None]) -> Turn:
+        """What the lanes that are free now can take of these kinds. job_of: by id."""
+        free = [lane for lane in self.lanes if _is_free(lane, now)]
+        routes = {}
+        for kind in list(kinds) if free else ():
+            allowed = self.allowed(kind)
+            up = any(lane.up for lane in allowed)  # who is down is tried where nobody else is there
+            if found := [lane for lane in allowed if lane in free and (lane.up or not up)]:
+                routes[kind] = found
+        return Turn(self, routes, now, job_of)
+
+    def best(self, lanes: Sequence[Lane], request: ImageRequest) -> Lane:
+        """The one that makes a request: free of charge, healthy, fast, cheap, in this order."""
+        return min(lanes, key=lambda lane: self._rank(lane, request))
+
+    def _rank(self, lane: Lane, request: ImageRequest) -> tuple[bool, bool, bool, float, float]:
+        seconds = self.seconds(lane, request)
+        money = lane.price(request, seconds)
+        return lane.charges(request.model), not lane.up, lane.faults > 0, seconds, money
+
+    def seconds(self, lane: Lane, request: ImageRequest) -> float:
+        """Device-seconds that a request is expected to take there."""
+        model = lane.model(request.model)
+        return self._estimator.cost(lane.made_as(request), model.id if model else "", lane.name)
+
+    # --- money ---
+
+    def price(self, lane: Lane, request: ImageRequest) -> float:
+        """US dollars that a request is expected to cost there; 0 where it is free of charge."""
+        return lane.price(request, self.seconds(lane, request)) if lane.charges(request.model) else 0.0
+
+    def costly(self, request: ImageRequest) -> float | None:
+        """The price of a request that only paid lanes can make, at the cheapest; None for any other."""
+        lanes = [lane for lane in self.lanes if lane.can_run(request)]
+        if not lanes or not all(lane.charges(request.model) for lane in lanes):
+            return None
+        return min(self.price(lane, request) for lane in lanes)
+
+    def refused(self, requests: Sequence[ImageRequest], who: Requester) -> tuple[Cap, float] | None:
+        """The cap that forbids making all of these, and what they cost, where nothing is free of charge."""
+        total = 0.0
+        for request in requests:
+            if (money := self.costly(request)) is None:
+                continue
+            total += money
+            lanes = [lane for lane in self.lanes if lane.can_run(request)]
+            if (cap := self._full(lanes, who, total)) is not None:
+                return cap, total
+        return None
+
+    def unpaid(self, kind: str, job: LiveJob) -> Cap | None:
+        """The cap for want of which nothing may make a job now; None where some lane may."""
+        lanes = self.allowed(kind)
+        if not lanes or any(not self.pays(kind, lane) for lane in lanes):
+            return None
+        caps = [self._refusing(lane, job) for lane in lanes]
+        return None if None in caps else caps[0]
+
+    def _full(self, lanes: Sequence[Lane], who: Requester, money: float) -> Cap | None:
+        caps = [self.budget.full(lane, who, money) for lane in lanes]
+        return None if None in caps else caps[0]
+
+    def _refusing(self, lane: Lane, job: LiveJob) -> Cap | None:
+        return self.budget.full(lane, job.group.requester, self.price(lane, job.request))
+
+    def open(self, lane: Lane) -> bool:
+        """Whether anybody's job may still be paid for there today."""
+        return all(self.budget.room(cap) > 0.0 for cap in self.budget.common(lane))
+
+    def affords(self, lane: Lane, job: LiveJob) -> bool:
+        """Whether a job may start there as far as money goes."""
+        return not lane.charges(job.request.model) or self._refusing(lane, job) is None
+
+
+class Turn:
+    """One look for a job to start. Functions of it are given to FairQueue.pop."""
+
+    def __init__(
+        self,
+        routing: Routing,
+        routes: dict[str, list[Lane]],
+        now: float,
+        job_of: Callable[[str], LiveJob | None],
+    ) -> None:
+        self._routing = routing
+        self._routes = routes
+        self._now = now
+        self._job_of = job_of
+        self._paid_alone = all(routing.pays(kind, lane) for kind, lanes in routes.items() for lane in lanes)
+        self._spent: set[str] = set()  # tenants and members that have no room for one more picture
+
+    def __bool__(self) -> bool:
+        return bool(self._routes)
+
+    def serves(self, kind: str) -> bool:
+        """Whether jobs of this kind can run at all."""
+        return kind in self._routes
+
+    def skips(self, tenant: str, member: str | None) -> bool:
+        """Whether these can pay for nothing more today, where nothing here is free of charge."""
+        if not self._paid_alone or not self._spent:
+            return False
+        return (f"tenant:{tenant}" if member is None else f"member:{member}") in self._spent
+
+    def can_run(self, entry: Entry) -> bool:
+        """Whether this job can start now."""
+        job = self._job_of(entry.job_id)
+        if job is None:
+            return True  # to be dropped
+        return job.not_before <= self._now and bool(self._lanes(entry, job))
+
+    def lane_for(self, entry: Entry, job: LiveJob) -> Lane:
+        """The best lane for a job that can run."""
+        return self._routing.best(self._lanes(entry, job), job.request)
+
+    def _lanes(self, entry: Entry, job: LiveJob) -> list[Lane]:
+        return [lane for lane in self._routes.get(entry.kind, ()) if self._affords(entry.kind, lane, job)]
+
+    def _affords(self, kind: str, lane: Lane, job: LiveJob) -> bool:
+        """Whether it can be paid for. Whose cap has no room for one picture is not asked again."""
+        routing, request = self._routing, job.request
+        if not routing.pays(kind, lane):
+            return True
+        money = routing.price(lane, request)
+        cap = routing.budget.full(lane, job.group.requester, money)
+        if cap is not None and routing.budget.room(cap) < money / request.count:
+            if cap.personal:
+                self._spent.add(cap.scope)
+            else:
+                self._close(lane)
+        return cap is None
+
+    def _close(self, lane: Lane) -> None:
+        """Nobody may have this lane any more today."""
+        for kind, lanes in list(self._routes.items()):
+            left = [each for each in lanes if each is not lane]
+            if left:
+                self._routes[kind] = left
+            else:
+                del self._routes[kind]
+
+
+def _is_free(lane: Lane, now: float) -> bool:
+    try:
+        return lane.free(now)
+    except Exception:  # one backend's bug must not stop the others
+        log.exception("%s: nothing can be started there", lane.name)
+        return False
