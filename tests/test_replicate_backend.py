@@ -88,9 +88,10 @@ class TestReplicateBackend(HostedContract):
 
     async def test_what_is_out_of_the_models_range_is_refused_unsent(self, world: World) -> None:
         await world.backend.capabilities()
-        for changes, field in (({"steps": 51}, "steps"), ({"width": 2048}, "width")):
+        usual = self.make_request()
+        for request, field in ((replace(usual, steps=51), "steps"), (replace(usual, width=2048), "width")):
             with pytest.raises(InvalidRequest) as caught:
-                await world.backend.submit(replace(self.make_request(), **changes), job_id="j")
+                await world.backend.submit(request, job_id="j")
             assert caught.value.field == field
         assert world.fake.attempts == 0
 
