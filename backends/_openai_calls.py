@@ -266,9 +266,9 @@ class Calls:
             notes.append("This service takes no guidance.")
         if request.strength is not None and "strength" not in self._offer.params:
             notes.append("This service takes no strength: it decides how much of the picture changes.")
-        missing = request.count - tally.made - len(tally.rejected)
-        if missing > 0 and tally.trouble is not None:
-            notes.append(f"Not all pictures were made: {tally.trouble.message}")
+        if tally.made + len(tally.rejected) < request.count:
+            why = f" {tally.trouble.message}" if tally.trouble is not None else ""
+            notes.append(f"{tally.made} of {request.count} pictures were made.{why}")
         return tuple(notes)
 
 

@@ -82,7 +82,7 @@ class Known:
         if (pair := self.prices.get(quality)) is None:
             return None
         most = max(pair)
-        return Price(per_image=most) if self.sizes else Price(0.85 * most, per_megapixel=0.15 * most)
+        return Price(per_image=most) if self.sizes else Price(most, per_megapixel=0.15 * most)
 
 
 _DALL_E_2: Final[Mapping[Size, float]] = {(256, 256): 0.016, (512, 512): 0.018, (1024, 1024): 0.02}
