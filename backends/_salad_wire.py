@@ -39,6 +39,10 @@ PARAMS: Final = frozenset(
     }
 )
 REJECTED: Final = "The service's safety checker kept this picture back."
+BLACK: Final = (
+    "A picture came back all black, which is what the service's safety checker leaves of one that it "
+    "keeps back."
+)
 _SEARCHES: Final = (0.5, 2.0, 5.0)  # seconds before each look for a job whose answer was lost
 _SEARCH_FOR: Final = 15.0  # seconds after a restart in which a job may still turn up in the list
 _SEARCH_EVERY: Final = 2.0
@@ -195,14 +199,13 @@ class SaladWire(Wire):
     async def _finished(self, seen: Seen, facts: Facts) -> Finished:
         output = read_output(seen.output)
         text, flagged = output.pictures[0], output.flagged[0]
-        link = text.startswith(("http://", "https://"))
-        if not flagged and not link and self._wording.safety_checker:
-            flagged = await asyncio.to_thread(_is_black, text, facts)
-        if flagged:
-            found = Found(0, rejected=REJECTED)
-        else:
-            found = Found(0, url=text) if link else Found(0, base64=text)
-        return Finished((found,), device_seconds=seen.seconds)
+        if flagged:  # what is left of it is black
+            return Finished((Found(0, rejected=REJECTED),), device_seconds=seen.seconds)
+        if text.startswith(("http://", "https://")):
+            return Finished((Found(0, url=text),), device_seconds=seen.seconds)
+        black = self._wording.safety_checker and await asyncio.to_thread(_is_black, text, facts)
+        notes = (BLACK,) if black else ()
+        return Finished((Found(0, base64=text),), device_seconds=seen.seconds, notes=notes)
 
     def _unknown(self, error: Missing) -> Unavailable:
         return Unavailable(f"Salad knows no endpoint {self._name}.", detail=error.detail, accepted=False)

@@ -1,25 +1,21 @@
 """Salad Inference Endpoints on 127.0.0.1, both APIs, with docker-diffusers-api behind them.
 
-Pictures are flat colours drawn from the seed. The server is the judge: `asked` holds every picture that it
-was asked to make, in order. A job moves on as it is looked at: `pending` looks find it waiting, `running`
-more find it at work, then it is done. Each stage can be held, so that a test acts exactly there:
+The server is the judge: `asked` holds every picture that it was asked to make, in order. A job moves on as it
+is looked at: `pending` looks find it waiting, `running` more find it at work, then it is done. Each stage can
+be held by its `gates`, so that a test acts exactly there:
 
     arriving  a POST came, nothing is made of it yet       taken     its job is there, the answer is held back
     pending   the job stays so, looks are answered          running   the same
-    fetching  a look finds it done, the answer is held back
-
-`troubles` are answers given instead of the right ones, once each: see Trouble.
+    fetching  a look finds it done, the answer is held back   loading  a link's picture is held back
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import colorsys
 import io
 import uuid
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,10 +23,15 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-STAGES = ("arriving", "taken", "pending", "running", "fetching")
-HTML = "<html><body><h1>502 Bad Gateway</h1><pre>at Internal.Stack.Frame()</pre></body></html>"
+from tests.fakes.gates import Gates
+from tests.fakes.hosted import STACK, HostedFake
+
+STAGES = ("arriving", "taken", "pending", "running", "fetching", "loading")
 SECONDS = 2.5
 """Device time that every picture takes, as the events tell it."""
+PUBLIC = "/api/public/organizations/{org}/inference-endpoints"
+BETA = "/api/beta/organizations/{org}/inference-endpoints/{endpoint}"
+LINKS = frozenset(f"link:{what}" for what in ("expired", "http", "inward", "redirect"))
 
 
 @dataclass
@@ -52,101 +53,51 @@ class Job:
         self.events.append({"action": action, "time": (last + timedelta(seconds=seconds)).isoformat()})
 
 
-@dataclass
-class Trouble:
-    """What goes wrong, once. on: "post", "look" or "list"; status, body, headers: answered instead; lose: the
-    connection is cut instead; after: the request counts all the same."""
-
-    on: str
-    status: int = 500
-    body: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    lose: bool = False
-    after: bool = False
-
-
-class Salad:
+class SaladFake(HostedFake):
     """The service. form: how pictures come: image_base64, images_base64, images, data or links; flagged:
-    seeds that its safety checker keeps back; error: a `$error` in place of outputs; fail: jobs fail."""
+    seeds that its safety checker blackens, which it says where it tells_flags; error: a `$error` in place of
+    outputs; lose_answers: so many POSTs are answered by nothing once their jobs are there; calls, traffic:
+    what went over the wire."""
 
     organization = "acme"
 
-    def __init__(
-        self, *, key: str = "salad-canary-5e0fc2", endpoints: tuple[str, ...] = ("pictures",)
-    ) -> None:
-        self.key = key
-        self.endpoints = endpoints
+    def __init__(self, *, form: str = "image_base64") -> None:
+        super().__init__()
+        self.cannot = LINKS if form != "links" else frozenset()
+        self.endpoints: tuple[str, ...] = ("pictures",)
         self.beta_endpoints: tuple[str, ...] = ("stable-diffusion-2-1",)
-        self.url = ""
         self.jobs: dict[str, Job] = {}
         self.asked: list[dict[str, Any]] = []
         self.calls = Counter[str]()
         self.traffic: list[tuple[str, int, Any]] = []
-        self.keys_seen = Counter[str]()
-        self.form = "image_base64"
+        self.form = form
         self.pending, self.running = 1, 1
         self.flagged: set[int] = set()
+        self.tells_flags = True
         self.error: dict[str, Any] | None = None
-        self.fail = False
-        self.spoil: Callable[[bytes], bytes] = lambda data: data
-        self.link_of: Callable[[str], str] = lambda link: link
-        self.lost = False
-        self.troubles: deque[Trouble] = deque()
-        self._held: dict[str, asyncio.Event] = {}
-        self._reached = {stage: asyncio.Event() for stage in STAGES}
-        self._files: dict[str, bytes] = {}
-        self._runner: web.AppRunner | None = None
+        self.lose_answers = 0
+        self.gates = Gates(STAGES)
 
-    async def start(self, port: int = 0) -> None:
-        """Listen on a free loopback port."""
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        beta = "/api/beta/organizations/{org}/inference-endpoints/{endpoint}"
-        public = "/api/public/organizations/{org}/inference-endpoints"
-        jobs = public + "/{endpoint}/jobs"
-        app.add_routes(
-            [
-                web.post(beta, self._beta_post),
-                web.get(beta + "/{id}", self._beta_look),
-                web.get(public, self._endpoints),
-                web.get(public + "/{endpoint}", self._endpoint),
-                web.post(jobs, self._post),
-                web.get(jobs, self._list),
-                web.get(jobs + "/{id}", self._look),
-                web.delete(jobs + "/{id}", self._delete),
-                web.get("/files/{name}", self._file),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        assert site._server is not None
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[attr-defined]
-
-    async def aclose(self) -> None:
-        """Stop listening."""
-        for stage in list(self._held):
-            self.release(stage)
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """Both APIs."""
+        jobs = PUBLIC + "/{endpoint}/jobs"
+        return [
+            web.post(BETA, self._beta_post),
+            web.get(BETA + "/{id}", self._beta_look),
+            web.get(PUBLIC, self._endpoints),
+            web.get(PUBLIC + "/{endpoint}", self._endpoint),
+            web.post(jobs, self._post),
+            web.get(jobs, self._list),
+            web.get(jobs + "/{id}", self._look),
+            web.delete(jobs + "/{id}", self._delete),
+        ]
 
     # --- for tests ---
 
-    def hold(self, stage: str) -> None:
-        """Let every call, or job, at this stage wait."""
-        self._held.setdefault(stage, asyncio.Event())
-        self._reached[stage].clear()
-
-    def release(self, stage: str) -> None:
-        """Let the stage go on."""
-        if (gate := self._held.pop(stage, None)) is not None:
-            gate.set()
-
-    async def reached(self, stage: str, seconds: float = 60.0) -> None:
-        """Until something waits at a held stage."""
-        async with asyncio.timeout(seconds):
-            await self._reached[stage].wait()
+    async def stop(self) -> None:
+        """Stop listening, and let nothing hang."""
+        self.gates.release_all()
+        await super().stop()
 
     @property
     def seeds(self) -> list[int]:
@@ -156,7 +107,7 @@ class Salad:
     # --- the wire: the current API ---
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
-        if (wrong := self._wrong(request, self.endpoints)) or (wrong := await self._trouble("post", request)):
+        if (wrong := self._wrong(request, self.endpoints)) or (wrong := await self.spoil(request, "submit")):
             return wrong
         body = await request.json()
         if not isinstance(body, dict) or "input" not in body:
@@ -164,19 +115,20 @@ class Salad:
         job = await self._take(request, body, body["input"])
         answer = self._answer(request, 201, self._job(job))
         answer.headers["Location"] = f"https://api.salad.com{request.path}/{job.id}"
-        return await self._trouble("post", request, after=True) or answer
+        return self._lost(request) or answer
 
     async def _look(self, request: web.Request) -> web.StreamResponse:
-        if (wrong := self._wrong(request, self.endpoints)) or (wrong := await self._trouble("look", request)):
+        if (wrong := self._wrong(request, self.endpoints)) or (wrong := await self.spoil(request, "poll")):
             return wrong
         job = self.jobs.get(request.match_info["id"])
-        if job is None or self.lost:
+        if job is None or self.due("job:lost"):
+            self.jobs.pop(request.match_info["id"], None)
             return self._problem(request, 404, "The job could not be found.")
         await self._move(job)
         return self._answer(request, 200, self._job(job))
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        if (wrong := self._wrong(request, self.endpoints)) or (wrong := await self._trouble("list", request)):
+        if wrong := self._wrong(request, self.endpoints):
             return wrong
         page, size = int(request.query.get("page", 1)), int(request.query.get("page_size", 10))
         if not (page >= 1 and 1 <= size <= 100):
@@ -192,6 +144,8 @@ class Salad:
         job = self.jobs.get(request.match_info["id"])
         if job is None:
             return self._problem(request, 404, "The job could not be found.")
+        if self.due("cancel:late"):
+            self._finish(job)
         if job.status in ("pending", "running"):
             job.status = "cancelled"
             job.note("cancelled")
@@ -213,19 +167,20 @@ class Salad:
 
     async def _beta_post(self, request: web.Request) -> web.StreamResponse:
         known = self.beta_endpoints
-        if (wrong := self._wrong(request, known)) or (wrong := await self._trouble("post", request)):
+        if (wrong := self._wrong(request, known)) or (wrong := await self.spoil(request, "submit")):
             return wrong
         body = await request.json()
         job = await self._take(request, body, body)
         answer = {"requestId": job.id, "resultUrl": f"{self.url}{request.path}/{job.id}"}
-        return await self._trouble("post", request, after=True) or self._answer(request, 202, answer)
+        return self._lost(request) or self._answer(request, 202, answer)
 
     async def _beta_look(self, request: web.Request) -> web.StreamResponse:
         known = self.beta_endpoints
-        if (wrong := self._wrong(request, known)) or (wrong := await self._trouble("look", request)):
+        if (wrong := self._wrong(request, known)) or (wrong := await self.spoil(request, "poll")):
             return wrong
         job = self.jobs.get(request.match_info["id"])
-        if job is None or self.lost:
+        if job is None or self.due("job:lost"):
+            self.jobs.pop(request.match_info["id"], None)
             return self._problem(request, 404, "The request could not be found.")
         await self._move(job)
         status = {"succeeded": "success", "failed": "failed"}.get(job.status, "pending")
@@ -234,11 +189,10 @@ class Salad:
 
     # --- what both do ---
 
-    def _wrong(self, request: web.Request, endpoints: tuple[str, ...] | None) -> web.Response | None:
+    def _wrong(self, request: web.Request, endpoints: tuple[str, ...] | None) -> web.StreamResponse | None:
         self.calls[f"{request.method} {'beta' if '/beta/' in request.path else 'jobs'}"] += 1
-        key = request.headers.get("Salad-Api-Key", "")
-        self.keys_seen[key] += 1
-        if key != self.key:
+        if request.headers.get("Salad-Api-Key", "") != self.secret:
+            self.wrong.append(f"{request.method} {request.path} without the key")
             return self._problem(request, 401, "The API key is not valid.")
         if request.match_info["org"] != self.organization:
             return self._problem(request, 403, "You are not a member of this organization.")
@@ -246,34 +200,24 @@ class Salad:
             return self._problem(request, 404, "The inference endpoint could not be found.")
         return None
 
-    async def _trouble(self, on: str, request: web.Request, *, after: bool = False) -> web.Response | None:
-        if not self.troubles or (self.troubles[0].on, self.troubles[0].after) != (on, after):
+    def _lost(self, request: web.Request) -> web.Response | None:
+        if self.lose_answers <= 0:
             return None
-        trouble = self.troubles.popleft()
-        if trouble.lose:
-            await request.read()
-            assert request.transport is not None
-            request.transport.abort()
-        kind = "text/html" if trouble.body.startswith("<") else "application/json"
-        return web.Response(
-            status=trouble.status, text=trouble.body, headers=trouble.headers, content_type=kind
-        )
+        self.lose_answers -= 1
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
 
     async def _take(self, request: web.Request, body: Any, inputs: Any) -> Job:
-        await self._gate("arriving")
+        await self.gates.through("arriving")
         job = Job(str(uuid.uuid4()), request.match_info["endpoint"], body, inputs)
         job.note("created")
         self.jobs[job.id] = job
+        self.taken += 1
         wanted = inputs.get("modelInputs") if isinstance(inputs, dict) else None
         self.asked.append(wanted if isinstance(wanted, dict) else {})
-        await self._gate("taken")
+        await self.gates.through("taken")
         return job
-
-    async def _gate(self, stage: str) -> None:
-        gate = self._held.get(stage)
-        if gate is not None:
-            self._reached[stage].set()
-            await gate.wait()
 
     async def _move(self, job: Job) -> None:
         """One look further."""
@@ -284,48 +228,56 @@ class Salad:
         elif job.status == "running" and not self._stays("running") and self._over(job):
             self._finish(job)
         if job.status == "succeeded":
-            await self._gate("fetching")
+            await self.gates.through("fetching")
 
     def _over(self, job: Job) -> bool:
         return job.looks > self.pending + self.running
 
     def _stays(self, stage: str) -> bool:
-        if stage in self._held:
-            self._reached[stage].set()
-        return stage in self._held
+        return self.gates.closed(stage) or (stage == "running" and self.held)
 
     def _finish(self, job: Job) -> None:
-        job.status = "failed" if self.fail else "succeeded"
+        failed = self.due("job:failed")
+        job.status = "failed" if failed else "succeeded"
         job.note(job.status, SECONDS)
-        if not self.fail:
-            job.output = {"$error": self.error} if self.error else self._output(job.input)
+        error = {"code": "APP_INFERENCE_ERROR", "message": STACK, "stack": STACK} if failed else self.error
+        job.output = {"$error": error} if error else self._output(job.input)
 
     def _output(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """As docker-diffusers-api answers: image_base64 for one picture, images_base64 for several."""
         wanted = inputs["modelInputs"]
         count = int(wanted.get("num_images_per_prompt", 1))
         flagged = [int(wanted["seed"]) in self.flagged and index == 0 for index in range(count)]
-        pictures = [self.spoil(picture(wanted, index, black=flagged[index])) for index in range(count)]
+        pictures = [self._picture(wanted, index, black=flagged[index]) for index in range(count)]
         texts = [base64.b64encode(data).decode() for data in pictures]
         meta: dict[str, Any] = {"$meta": {"MODEL_ID": "stabilityai/stable-diffusion-2-1"}, "$timings": {}}
-        if any(flagged):
+        if any(flagged) and self.tells_flags:
             meta["nsfw_content_detected"] = flagged
         if self.form == "data":
             return meta | {"images": [f"data:image/png;base64,{text}" for text in texts]}
         if self.form == "links":
-            return meta | {"images": [self._link(data) for data in pictures]}
+            return meta | {"images": [self.link(f"{uuid.uuid4()}.png", data) for data in pictures]}
         if self.form == "image_base64" and count == 1:
             return meta | {"image_base64": texts[0]}
         return meta | {("images" if self.form == "images" else "images_base64"): texts}
 
-    def _link(self, data: bytes) -> str:
-        name = f"{len(self._files)}.png"
-        self._files[name] = data
-        return self.link_of(f"{self.url}/files/{name}")
+    def _picture(self, wanted: dict[str, Any], index: int, *, black: bool) -> bytes:
+        """As large as asked; image to image: as large as the picture that came along."""
+        given = wanted.get("image") or wanted.get("init_image")
+        if "width" in wanted:
+            size = int(wanted["width"]), int(wanted["height"])
+        else:
+            with Image.open(io.BytesIO(base64.b64decode(str(given)))) as image:
+                size = image.size
+        if not black:
+            return self.draw(*size, int(wanted["seed"]) + index)
+        buffer = io.BytesIO()
+        Image.new("RGB", size).save(buffer, "PNG")
+        return buffer.getvalue()
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        self.calls["GET file"] += 1
-        return web.Response(body=self._files[request.match_info["name"]], content_type="image/png")
+        await self.gates.through("loading")
+        return await super()._file(request)
 
     def _job(self, job: Job) -> dict[str, Any]:
         made: dict[str, Any] = {
@@ -365,18 +317,3 @@ class Salad:
         assert resource is not None
         self.traffic.append((f"{request.method} {resource.canonical}", status, body))
         return web.json_response(body, status=status)
-
-
-def picture(wanted: dict[str, Any], index: int = 0, *, black: bool = False) -> bytes:
-    """A PNG as large as asked, coloured by its seed."""
-    if "width" in wanted:
-        size = int(wanted["width"]), int(wanted["height"])
-    else:  # image to image: as large as the picture that came along
-        with Image.open(io.BytesIO(base64.b64decode(wanted["image"]))) as given:
-            size = given.size
-    hue = (int(wanted["seed"]) + index) * 0.618 % 1
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.6, 0.9)
-    colour = (0, 0, 0) if black else (round(red * 255), round(green * 255), round(blue * 255))
-    buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "PNG")
-    return buffer.getvalue()
