@@ -25,7 +25,7 @@ from adapters.discord.drafts import Draft, Drafts
 from adapters.discord.errors import ANSWERED, UNKNOWN_INTERACTION
 from adapters.discord.settings_text import channels_allowed, roles_allowed
 from adapters.discord.wording import TEXT_MOST, at, clipped, code, escape, lines
-from bot.core.errors import FairbrushError, Forbidden, QueueFull
+from bot.core.errors import FairbrushError, Forbidden, QueueFull, QuotaExceeded
 from bot.core.guilds import ThreadMode
 from bot.core.intake import Acknowledge, Submission, Ticket
 from bot.core.messages import not_queued
@@ -330,6 +330,6 @@ async def _allowed(adapter: Discord, interaction: Interaction, error: FairbrushE
 
 
 def _next_free(adapter: Discord, error: FairbrushError) -> str:
-    if isinstance(error, QueueFull) and error.retry_after:
+    if isinstance(error, QueueFull | QuotaExceeded) and error.retry_after:
         return f"Next free {at(adapter.clock.now() + error.retry_after)}."
     return ""

@@ -242,7 +242,7 @@ def no_pictures(place: Place, result: ImageResult, *, channel: bool) -> ui.Layou
 def _why(result: ImageResult) -> str:
     """ended(), without the reference: that has a line of its own."""
     if result.state is State.FAILED:
-        return messages.not_made(result.message)
+        return messages.not_made(result.message, charged=bool(result.money))
     return messages.ended(result)
 
 

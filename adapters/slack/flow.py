@@ -17,7 +17,7 @@ from adapters.slack.pictures import Attached
 from adapters.slack.problems import Closed
 from adapters.slack.render import Rendered
 from adapters.slack.visit import Visit
-from bot.core.errors import FairbrushError, Fault, Forbidden, QueueFull
+from bot.core.errors import FairbrushError, Fault, Forbidden, QueueFull, QuotaExceeded
 from bot.core.grammar import parse
 from bot.core.guilds import ThreadMode
 from bot.core.intake import Acknowledge, Submission, Ticket
@@ -103,7 +103,7 @@ def explain(error: FairbrushError) -> str:
 
 def refusal(error: FairbrushError, text: str, *, command: str = "") -> Rendered:
     """What somebody reads whose request was not taken; text: the whole of it; command: what it came with."""
-    free_in = error.retry_after if isinstance(error, QueueFull) else None
+    free_in = error.retry_after if isinstance(error, QueueFull | QuotaExceeded) else None
     free_at = time.time() + free_in if free_in else None
     return render.refusal(explain(error), text, command=command, free_at=free_at)
 

@@ -19,18 +19,21 @@ from bot.core.desk import Desk, LiveGroup, live_group
 from bot.core.errors import InvalidRequest, QueueFull, Unavailable
 from bot.core.estimator import Estimator
 from bot.core.gallery import Gallery
-from bot.core.lanes import Lane, needs
+from bot.core.lanes import needs
 from bot.core.messages import queue_full
 from bot.core.options import Options, options_to_json
 from bot.core.patience import Tasks, insist
 from bot.core.permutations import plain
 from bot.core.ports import Address, Clock, Outcome, Store, StoredGroup, StoredJob
 from bot.core.request import ImageRequest, Limits, Requester, State
+from bot.core.routing import Routing
 
 log = logging.getLogger(__name__)
 
 COMMIT_DEADLINE = 1.0  # seconds; a platform's acknowledgement must not wait longer for the disk
 HELD_BACK = 2.0  # seconds that others are waited for at most; platforms wait three for an acknowledgement
+
+ENDS_KEPT = 1000  # of those who were refused last
 
 AT_A_TIME = 128  # requests on their way to being acknowledged
 
@@ -94,7 +97,7 @@ class Intake:
         limits: Limits,
         store: Store,
         desk: Desk,
-        lanes: Sequence[Lane],
+        routing: Routing,
         gallery: Gallery,
         estimator: Estimator,
         clock: Clock,
@@ -105,7 +108,7 @@ class Intake:
         self._limits = limits
         self._store = store
         self._desk = desk
-        self._lanes = lanes
+        self._routing = routing
         self._gallery = gallery
         self._estimator = estimator
         self._clock = clock
@@ -117,6 +120,7 @@ class Intake:
         self._turns = asyncio.Semaphore(AT_A_TIME)
         self._acknowledged: list[tuple[StoredGroup, LiveGroup]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._ends: dict[tuple[str, str], tuple[float, float | None]] = {}
 
     @asynccontextmanager
     async def coming(self) -> AsyncIterator[None]:
@@ -175,7 +179,8 @@ class Intake:
     ) -> Ticket:
         """Commit a request, acknowledge it, line it up; goes on where the caller goes away.
 
-        told: its differences from the defaults. Raises QueueFull, InvalidRequest or Unavailable.
+        told: its differences from the defaults. Raises QueueFull, QuotaExceeded, InvalidRequest or
+        Unavailable.
         """
         draft = Ticket("", tuple(requests), options, tuple(told), repeated=False)
         return await asyncio.shield(self._tasks.start(self._take(submission, draft, acknowledge, limits)))
@@ -186,6 +191,7 @@ class Intake:
         requester, jobs = submission.requester, len(draft.requests)
         if not self._desk.knows(submission.unique_key):  # an event sent twice is never refused for itself
             self._check_room(requester, jobs, limits)
+            self._routing.check_paid(draft.requests, requester)
         self._desk.reserve(requester, jobs)
         known: StoredGroup | None = None
         try:
@@ -204,9 +210,11 @@ class Intake:
         try:
             await self._acknowledge(acknowledge, ticket)
         finally:
-            self._line_up(stored, group)
             if stored.prepared:
+                self._open_line(stored, group)
                 self._push(group)
+            else:
+                self._line_up(stored, group)
         return ticket
 
     def _check_room(self, requester: Requester, jobs: int, limits: Limits) -> None:
@@ -231,10 +239,20 @@ class Intake:
 
     def _next_free(self, requester: Requester, *, own: bool) -> float | None:
         """Seconds until one of the requests that fill the places is done, at the 90 % end; None where no end
-        is known."""
+        is known. Looked for once a second: whoever is refused may ask again and again."""
+        whose, now = (requester.tenant, requester.member if own else ""), self._clock.now()
+        known = self._ends.get(whose)
+        if known is None or now >= known[0]:
+            if len(self._ends) > ENDS_KEPT:
+                self._ends.clear()
+            known = self._ends[whose] = now + 1.0, self._first_end(requester, own=own)
+        return None if known[1] is None else max(1.0, known[1] - now)
+
+    def _first_end(self, requester: Requester, *, own: bool) -> float | None:
+        """Unix seconds."""
         groups = self._desk.of(requester) if own else self._desk.groups.values()
-        ends = [group.by for group in groups if group.requester.tenant == requester.tenant and group.by]
-        return max(1.0, min(ends) - self._clock.now()) if ends else None
+        ends = [group.by for group in groups if group.by and group.requester.tenant == requester.tenant]
+        return min(ends, default=None)
 
     async def _stored(self, submission: Submission, draft: Ticket) -> StoredGroup:
         group_id, requests, options = new_group_id(), draft.requests, draft.options
@@ -264,13 +282,12 @@ class Intake:
         )
 
     def _cost(self, request: ImageRequest) -> float:
-        """Device-seconds by the first backend that can run it."""
-        lane = next((lane for lane in self._lanes if lane.can_run(request)), None)
-        if lane is None:
+        """Device-seconds by the best backend that can run it."""
+        lanes = [lane for lane in self._routing.lanes if lane.can_run(request)]
+        if not lanes:
             fields = ", ".join(sorted(needs(request))) or "this model"
             raise InvalidRequest(f"No backend here can make this: {fields}.", field="model")
-        model = lane.model(request.model)
-        return self._estimator.cost(lane.made_as(request), model.id if model else "", lane.name)
+        return self._routing.seconds(self._routing.best(lanes, request), request)
 
     async def _accept(self, stored: StoredGroup) -> StoredGroup | None:
         """Commit; refuse where the disk takes too long, and then undo what is committed late."""

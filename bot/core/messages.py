@@ -18,6 +18,7 @@ PROMPT_SHOWN: Final = 80
 
 RESTARTED: Final = "Restarted, your place was kept"
 NOT_CHARGED: Final = "Not charged."
+MAY_BE_CHARGED: Final = "The hosted service may charge for it all the same."
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
@@ -141,9 +142,9 @@ def status_line(status: JobStatus, *, guild: str = "server") -> str:
         case State.DONE:
             return status.message or "Ready"
         case State.FAILED:
-            return failed(status.message, status.reference)
+            return failed(status.message, status.reference, charged=status.charged)
         case State.CANCELLED:
-            return cancelled(status.made)
+            return cancelled(status.made, charged=status.charged)
         case State.WITHHELD:
             return withheld(status.message, guild=guild)
 
@@ -154,12 +155,13 @@ def status_line(status: JobStatus, *, guild: str = "server") -> str:
 def finished(
     *, seed: int | None, model: str = "", seconds: float = 0.0, backend: str = "", money: float | None = None
 ) -> str:
-    """ "seed 812734 · SDXL · 18 s · local", hosted "... · fal · $0.02". backend: `kind:target` or a kind."""
+    """ "seed 812734 · SDXL · 18 s · local", hosted "... · fal · $0.02". backend: `kind:target` or a kind;
+    several with commas between them."""
     return _dotted(
         "" if seed is None else f"seed {seed}",
         model,
         duration(seconds) if seconds > 0 else "",
-        backend.partition(":")[0],
+        ", ".join(dict.fromkeys(name.partition(":")[0] for name in backend.split(", "))),
         "" if money is None else price(money),
     )
 
@@ -186,9 +188,9 @@ def ended(result: ImageResult, *, guild: str = "server") -> str:
     as of why_waiting()."""
     match result.state:
         case State.FAILED:
-            return failed(result.message, result.reference)
+            return failed(result.message, result.reference, charged=bool(result.money))
         case State.CANCELLED:
-            return cancelled(len(result.pictures))
+            return cancelled(len(result.pictures), charged=bool(result.money))
         case State.WITHHELD:
             return withheld(result.message, guild=guild)
     return result.message
@@ -211,9 +213,11 @@ def failed(message: str, reference: str = "", *, charged: bool = False) -> str:
     return " ".join(filter(None, (not_made(message, charged=charged), reference_line(reference))))
 
 
-def cancelled(made: int = 0) -> str:
-    """made: pictures that were ready before."""
-    return f"Cancelled after {_count(made, 'picture')}." if made else f"Cancelled. {NOT_CHARGED}"
+def cancelled(made: int = 0, *, charged: bool = False) -> str:
+    """made: pictures that were ready before; charged: it cost money, or may have."""
+    if made:
+        return f"Cancelled after {_count(made, 'picture')}."
+    return f"Cancelled. {MAY_BE_CHARGED if charged else NOT_CHARGED}"
 
 
 def withheld(message: str = "", *, guild: str = "server") -> str:

@@ -42,7 +42,7 @@ def result_of(group: StoredGroup, gallery: Gallery, lanes: Sequence[Lane], limit
         message=" ".join(dict.fromkeys(job.message for job in jobs if job.message)),
         reference=next((job.reference for job in jobs if job.reference), ""),
         spoiler=any(bool(job.request.get("spoiler")) for job in jobs),
-        backend=next((job.backend for job in jobs if job.backend), ""),
+        backend=", ".join(dict.fromkeys(job.backend for job in jobs if job.backend)),
         model=next((job.model for job in jobs if job.model), ""),
         device_seconds=sum(job.device_seconds for job in jobs),
         money=sum(moneys) if moneys else None,

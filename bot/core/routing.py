@@ -17,6 +17,7 @@ from bot.core.desk import LiveJob
 from bot.core.estimator import Estimator
 from bot.core.fairqueue import Entry
 from bot.core.lanes import Lane, needs
+from bot.core.messages import price as dollars
 from bot.core.request import ImageRequest, Requester
 
 log = logging.getLogger(__name__)
@@ -121,17 +122,21 @@ class Routing:
             return None
         return min(self.price(lane, request) for lane in lanes)
 
-    def refused(self, requests: Sequence[ImageRequest], who: Requester) -> tuple[Cap, float] | None:
-        """The cap that forbids making all of these, and what they cost, where nothing is free of charge."""
-        total = 0.0
+    def about(self, requests: Sequence[ImageRequest]) -> Sequence[str]:
+        """What requests will cost that only paid lanes can make, for a receipt: "about $0.04"; nothing for
+        others."""
+        moneys = [money for request in requests if (money := self.costly(request)) is not None]
+        return [f"about {dollars(sum(moneys))}"] if moneys else []
+
+    def check_paid(self, requests: Sequence[ImageRequest], who: Requester) -> None:
+        """Raise QuotaExceeded where only paid lanes can make these, and a cap has no room for all of it."""
+        total, offering = 0.0, list[Lane]()
         for request in requests:
-            if (money := self.costly(request)) is None:
-                continue
-            total += money
-            lanes = [lane for lane in self.lanes if lane.can_run(request)]
-            if (cap := self._full(lanes, who, total)) is not None:
-                return cap, total
-        return None
+            if (money := self.costly(request)) is not None:
+                total += money
+                offering = [lane for lane in self.lanes if lane.can_run(request)]
+        if offering and (cap := self._full(offering, who, total)) is not None:
+            raise self.budget.refusal(cap, total)
 
     def unpaid(self, kind: str, job: LiveJob) -> Cap | None:
         """The cap for want of which nothing may make a job now; None where some lane may."""

@@ -85,7 +85,7 @@ class Studio:
             settings.limits,
             store,
             desk,
-            dispatcher.lanes,
+            dispatcher.routing,
             gallery,
             estimator,
             clock,
@@ -180,8 +180,9 @@ class Studio:
     async def _submit(self, submission: Submission, acknowledge: Acknowledge | None) -> Ticket:
         read = await self._reading.read(submission)
         await self._house.weigh(submission.requester)
+        told = (*read.differences, *self._dispatcher.routing.about(read.requests))
         return await self._intake.take(
-            submission, read.options, read.requests, read.differences, acknowledge, read.limits
+            submission, read.options, read.requests, told, acknowledge, read.limits
         )
 
     # --- a guild's own rules ---
@@ -302,9 +303,9 @@ class Studio:
             result = await studio.result(ticket.group_id)
 
         It begins with how the running jobs stand; entered in submit()'s `acknowledge`, or before anything
-        else is awaited after it, nothing is missed. A reader that is slow loses progress first, previews only
-        beyond 256; there are no previews where the backend may still withhold the picture. A job that failed
-        and is tried again tells anew. The pictures to show are those of result(), which have their recipes.
+        else is awaited after it, nothing is missed. A reader that is slow loses the oldest progress, previews
+        only beyond 256 or 16 MB; there are none where the backend may still withhold the picture. A job that
+        failed and is tried again tells anew. The pictures to show are those of result(), with their recipes.
         A group that is not in hand has ended. It also ends when the program stops.
         """
         return watching(self._desk.groups.get(group_id))

@@ -1,13 +1,15 @@
-"""Picture files that a crash left: written, and never named by a row. They go at a later start.
+"""What nobody needs any more: old charges, once a day; and picture files that a crash left, written and never
+named by a row, which go at a later start.
 
-Deleted is only what cannot be anything else: of a name that we give, over a day old, and written while this
-database was in use. With an empty database, or one from a backup, the pictures of the other one stay.
+Of files only those go that cannot be anything else: of a name that we give, over a day old, and written while
+this database was in use. With an empty database, or one from a backup, the pictures of the other one stay.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Final
@@ -19,6 +21,7 @@ from bot.core.ports import Clock, Store
 log = logging.getLogger(__name__)
 
 DAY: Final = 24 * 3600.0
+CHARGES_KEPT: Final = 400 * DAY
 NOTED_EVERY: Final = 60.0  # seconds between notes that the database is in use
 LATE: Final = 600.0  # seconds after the last note that still count as its time
 _SHELF: Final = ("core", "in use")  # [first, last] note, Unix seconds
@@ -40,11 +43,15 @@ class Sweep:
             await self._sweep(first, last)
         except (OSError, Unavailable) as error:
             log.warning("left-over picture files are not looked for: %s", error)
+        swept = -math.inf
         while True:
             try:
                 await self._store.shelf_put(*_SHELF, [first, self._clock.now()])
+                if self._clock.now() - swept >= DAY:
+                    swept = self._clock.now()
+                    await self._store.forget_charges(swept - CHARGES_KEPT)
             except Unavailable as error:
-                log.warning("that the database is in use is not noted: %s", error.message)
+                log.warning("the database could not be kept in order: %s", error.message)
             await self._clock.sleep(NOTED_EVERY)
 
     async def _in_use(self) -> tuple[float, float]:

@@ -41,6 +41,12 @@ class Why:
         return why, share_line(self.own_seconds, self.typical_seconds)
 
 
+def _places(lanes: Sequence[Lane]) -> int:
+    """What they share: the devices that cost nothing, or where there are none the hosted ones."""
+    up = [lane for lane in lanes if lane.up]
+    return sum(lane.places for lane in up if not lane.hosted) or sum(lane.places for lane in up)
+
+
 def why(
     by: Requester,
     groups: Iterable[LiveGroup],
@@ -57,7 +63,7 @@ def why(
     return Why(
         members=len({member for _, member in waiting}),
         guilds=len({tenant for tenant, _ in waiting}),
-        places=max(1, sum(lane.places for lane in lanes)),
+        places=max(1, _places(lanes)),
         own_seconds=seconds[by.member],
         guild_seconds=sum(seconds.values()),
         typical_seconds=median(seconds.values()) if seconds else 0.0,
