@@ -123,6 +123,18 @@ class RecordsContract:
         await store.accept(a_group("h"))
         assert (await the(store, "h")).sequence > used
 
+    async def test_groups_are_listed_by_the_beginning_of_their_event_newest_first(self, store: Store) -> None:
+        for event in ("p:a:1", "p:b:1", "p:a:2", "p:a", "p:a%", "P:a:9", "p:a:\U0010fffe"):
+            await store.accept(a_group(f"g {event}", event=event))
+        found, total = await store.with_events("p:a:", limit=2)
+        assert ([group.event_key for group in found], total) == (["p:a:\U0010fffe", "p:a:2"], 3)
+        found, total = await store.with_events("p:a:", limit=2, offset=2)
+        assert ([group.event_key for group in found], total) == (["p:a:1"], 3)
+        assert found == [await store.group("g p:a:1")]
+        assert await store.with_events("p:a:", limit=5, offset=3) == ([], 3)
+        assert await store.with_events("nothing", limit=5) == ([], 0)
+        assert (await store.with_events("p:a%", limit=5))[1] == 1
+
     # --- the fair queue, keys, shelves --------------------------------------------------------------------
 
     async def test_tags_are_replaced_by_guild_and_user(self, store: Store) -> None:

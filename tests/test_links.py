@@ -52,6 +52,30 @@ def test_a_link_holds_for_a_week() -> None:
     assert not links(now=1001.0 + LASTING).holds(*parts(link))
 
 
+def test_a_link_leads_where_the_operator_says_and_else_where_we_were_reached() -> None:
+    for public, known, reached, begins in (
+        (
+            "https://bot.example",
+            "https://bot.example",
+            "http://10.0.0.7:8765",
+            "https://bot.example/pictures/",
+        ),
+        ("", "http://192.0.2.7:80", "http://127.0.0.1:8765/", "http://127.0.0.1:8765/pictures/"),
+        ("", "", "http://127.0.0.1:8765", "http://127.0.0.1:8765/pictures/"),
+        ("", "http://192.0.2.7:80", None, "http://192.0.2.7:80/pictures/"),
+    ):
+        link = Links(KEY, known, lambda: 1000.0, public=public).link(NAME, base=reached)
+        assert link is not None
+        assert link.startswith(begins)
+        assert links().holds(*parts(link))
+
+
+@pytest.mark.parametrize(("seconds", "lasts"), [(60, 60), (0, 1), (10 * LASTING, LASTING), (None, LASTING)])
+def test_a_link_may_be_over_sooner_and_never_later(seconds: int | None, lasts: int) -> None:
+    _, expires, _ = parts(links().link(NAME, seconds=seconds))
+    assert int(expires) == 1000 + lasts
+
+
 def test_a_link_that_was_changed_does_not_hold() -> None:
     name, expires, signature = parts(links().link(NAME))
     assert links().holds(name, expires, signature)

@@ -154,6 +154,7 @@ class Courier:
     def _hold(self, group: LiveGroup, address: Address) -> None:
         """Begin for a group that has nothing to prepare and shows no status: only its result is delivered."""
         if not self._closed and group.group_id not in self._lines:
+            group.quiet = True
             self._held[group.group_id] = group, address
             if group.ended:
                 self.end(group.group_id)

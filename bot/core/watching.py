@@ -7,7 +7,7 @@ each. Memory only. Knows no backend, and decides nothing.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
@@ -17,20 +17,21 @@ from bot.core.ports import ImageReady, Preview, Progress
 
 News: TypeAlias = Preview | Progress | ImageReady
 
+PROGRESS_KEPT: Final = 64
 PREVIEWS_KEPT: Final = 256
 PREVIEW_BYTES_KEPT: Final = 16 * 2**20
 
 
 class Watch:
-    """What one reader has not read yet. One that is slow loses progress first: of each job only the newest is
-    kept. Previews are kept up to PREVIEWS_KEPT and PREVIEW_BYTES_KEPT, and then the oldest go; pictures never
-    do. lost: previews that were dropped."""
+    """What one reader has not read yet. One that is slow loses the oldest progress beyond PROGRESS_KEPT, and
+    the oldest previews only beyond PREVIEWS_KEPT and PREVIEW_BYTES_KEPT; pictures never. lost: previews that
+    were dropped."""
 
     def __init__(self) -> None:
         self.lost = 0
         self._news: deque[tuple[int, News]] = deque()
-        self._previews = 0
-        self._bytes = 0
+        self._unread: Counter[type] = Counter()
+        self._bytes = 0  # of previews
         self._ended = False
         self._changed = asyncio.Event()
 
@@ -38,13 +39,15 @@ class Watch:
         """Something happened to the group's job `index`."""
         if self._ended:
             return
-        if isinstance(event, Progress) and self._news and _is_progress_of(self._news[-1], index):
-            self._news.pop()
         self._news.append((index, event))
-        if isinstance(event, Preview):
-            self._previews += 1
-            self._bytes += len(event.data)
-            self._make_room()
+        self._count(event, 1)
+        if self._unread[Progress] > PROGRESS_KEPT:
+            self._drop(Progress)
+        while self._unread[Preview] > 1 and (
+            self._unread[Preview] > PREVIEWS_KEPT or self._bytes > PREVIEW_BYTES_KEPT
+        ):
+            self._drop(Preview)
+            self.lost += 1
         self._changed.set()
 
     def end(self) -> None:
@@ -57,28 +60,23 @@ class Watch:
         while True:
             while self._news:
                 index, event = self._news.popleft()
-                self._forget(event)
+                self._count(event, -1)
                 yield index, event
             if self._ended:
                 return
             self._changed.clear()
             await self._changed.wait()
 
-    def _make_room(self) -> None:
-        while self._previews > PREVIEWS_KEPT or (self._previews > 1 and self._bytes > PREVIEW_BYTES_KEPT):
-            oldest = next(item for item in self._news if isinstance(item[1], Preview))
-            self._news.remove(oldest)
-            self._forget(oldest[1])
-            self.lost += 1
+    def _drop(self, kind: type) -> None:
+        """The oldest of a kind."""
+        at = next(number for number, (_, event) in enumerate(self._news) if isinstance(event, kind))
+        self._count(self._news[at][1], -1)
+        del self._news[at]
 
-    def _forget(self, event: News) -> None:
+    def _count(self, event: News, change: int) -> None:
+        self._unread[type(event)] += change
         if isinstance(event, Preview):
-            self._previews -= 1
-            self._bytes -= len(event.data)
-
-
-def _is_progress_of(item: tuple[int, News], index: int) -> bool:
-    return item[0] == index and isinstance(item[1], Progress)
+            self._bytes += change * len(event.data)
 
 
 @asynccontextmanager
