@@ -193,7 +193,7 @@ class Dispatcher:
             self._gallery,
             self._clock,
             previews=self._settings.previews,
-            on_news=lambda job: self._on_status(status_of(job.group)),
+            on_news=lambda job: self._show(job.group),
         )
         task = asyncio.ensure_future(self._run_job(lane, job, work, resumed=resumed))
         self._running[job.job_id] = Running(job, lane, work, task)
@@ -295,7 +295,7 @@ class Dispatcher:
         job.forget_attempt()
         job.state = State.QUEUED
         job.not_before = self._clock.monotonic() + pause(job, error)
-        self._on_status(status_of(job.group))
+        self._show(job.group)
         if job.cancelling:  # asked for while the store was written
             await self._leave(job)
 
@@ -340,11 +340,15 @@ class Dispatcher:
         job.state, job.message, job.reference = outcome.state, outcome.message, outcome.reference
         job.money = outcome.money
         job.forget_pictures()
-        self._on_status(status_of(job.group))
+        self._show(job.group)
         if job.group.ended:
             self._on_ended(job.group)
         self.wake()
         return committed
+
+    def _show(self, group: LiveGroup) -> None:
+        if not group.quiet:
+            self._on_status(status_of(group))
 
     # --- the ticker ---
 
@@ -399,6 +403,6 @@ class Dispatcher:
                 self._give_up(job, cap)
         self.wake()  # some may be paid for by now
         for number, group in enumerate(found.groups.values(), 1):
-            self._on_status(status_of(group))
+            self._show(group)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)  # a long queue must not hold up everything else
