@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from adapters.api import models, openai, salad_beta, salad_endpoints, salad_jobs, stochastic
+from adapters.api import models, openai, openapi, salad_beta, salad_endpoints, salad_jobs, stochastic
 from adapters.api.context import Context
 from adapters.api.door import Door
 from adapters.api.webhooks import Reach, Webhooks
@@ -32,6 +32,7 @@ GROUPS: Final[tuple[Callable[[Context], list[web.RouteDef]], ...]] = (
     salad_endpoints.routes,
     openai.routes,
     models.routes,
+    openapi.routes,
 )
 """Every API's routes; the order matters only where paths overlap."""
 
