@@ -160,7 +160,7 @@ class Downloads:
                 return await _capped(response, most)
         except _Inward as error:
             raise _unfollowed(str(error)) from None
-        except (aiohttp.InvalidURL, ValueError) as error:
+        except aiohttp.InvalidURL as error:
             raise _unfollowed(type(error).__name__) from None
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):

@@ -108,7 +108,7 @@ class Following:
         yield done_of(self._job, self._finished, len(self._told), wall, self._price())
 
     async def _rest(self) -> AsyncGenerator[Event, None]:
-        """Wait until the next poll; where the service asked for a long wait, with signs of life in between."""
+        """Wait until the next poll; where the service asked for a long wait, with signs of life."""
         wait, self._wait = max(self._wait, self._crowd()), next(self._delays)
         while True:
             await self._steps.pause(min(wait, SLICE), self._job.nudged)
