@@ -32,10 +32,17 @@ class Program:
     """The program in a process of its own, started and killed at will.
 
     arguments: for the command line; environment: what it gets beside the tests' own, which is without
-    settings of Fairbrush.
+    settings of Fairbrush; module: what is run.
     """
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        module: str = "tests.fakes.program",
+    ) -> None:
+        self._module = module
         self._arguments = tuple(arguments)
         kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
         self._environment = {**kept, **(environment or {})}
@@ -44,7 +51,7 @@ class Program:
     async def start(self, *more: str) -> None:
         """Start it; it is not waited for. more: arguments of this run alone."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.fakes.program", *self._arguments, *more),
+            *(sys.executable, "-m", self._module, *self._arguments, *more),
             env=self._environment,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -7,6 +7,7 @@ be held by its `gates`, so that a test acts exactly there:
     arriving  a POST came, nothing is made of it yet       taken     its job is there, the answer is held back
     pending   the job stays so, looks are answered          running   the same
     fetching  a look finds it done, the answer is held back   loading  a link's picture is held back
+    listing   the list of jobs is made up, the answer is held back
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from PIL import Image
 from tests.fakes.gates import Gates
 from tests.fakes.hosted import STACK, HostedFake
 
-STAGES = ("arriving", "taken", "pending", "running", "fetching", "loading")
+STAGES = ("arriving", "taken", "pending", "running", "fetching", "loading", "listing")
 SECONDS = 2.5
 """Device time that every picture takes, as the events tell it."""
 PUBLIC = "/api/public/organizations/{org}/inference-endpoints"
@@ -136,7 +137,9 @@ class SaladFake(HostedFake):
         found = [job for job in self.jobs.values() if job.endpoint == request.match_info["endpoint"]][::-1]
         items = [self._job(job) for job in found[(page - 1) * size : page * size]]
         body = {"items": items, "page": page, "page_size": size, "total_size": len(found)}
-        return self._answer(request, 200, body)
+        answer = self._answer(request, 200, body)
+        await self.gates.through("listing")
+        return answer
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         if wrong := self._wrong(request, self.endpoints):
