@@ -100,13 +100,15 @@ async def house(
     store: Store | None = None,
     notebook: Notebook | None = None,
     now: float = 1_700_000_000.0,
+    entries: Sequence[BackendEntry] = (BackendEntry("fake", ""),),
     **settings: object,
 ) -> AsyncIterator[House]:
-    """A running program in `folder`, started at `now`; settings as of Settings."""
+    """A running program in `folder`, started at `now`; entries: what FAIRBRUSH_BACKENDS says of the backends;
+    settings as of Settings."""
     clock = HandClock(now)
     notebook = notebook or Notebook()
     store = store or MemoryStore()
-    made = Settings(data_dir=folder, backends=(BackendEntry("fake", ""),), **settings)  # type: ignore[arg-type]
+    made = Settings(data_dir=folder, backends=tuple(entries), **settings)  # type: ignore[arg-type]
     app = build(
         made,
         adapters=[notebook],
