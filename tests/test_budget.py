@@ -13,9 +13,9 @@ from bot.core.request import ImageResult, Nouns, Requester, State
 from bot.core.settings import BackendEntry
 from bot.core.studio import Submission
 from bot.core.terms import Terms
-from tests.fakes.hosted import PAID_MODEL, PRICE, budget_of, flux, hosted, local, paid, spent
 from tests.fakes.house import House
 from tests.fakes.memory_store import Data, MemoryStore
+from tests.fakes.paid import PAID_MODEL, PRICE, budget_of, flux, hosted, local, paid, spent
 from tests.fakes.trouble import OddBackend
 
 ANN = Requester("notebook", "g1", "ann")

@@ -16,9 +16,9 @@ from bot.core.places import Crew
 from bot.core.ports import Health, Model, Price
 from bot.core.request import ImageResult, Requester, State
 from tests.fakes.backend import FAKE_MODEL, PARAMS, FakeBackend
-from tests.fakes.hosted import PAID_MODEL, PRICE, flux, hosted, lane_of, local, paid, spent
 from tests.fakes.house import House
 from tests.fakes.memory_store import Data, MemoryStore
+from tests.fakes.paid import PAID_MODEL, PRICE, flux, hosted, lane_of, local, paid, spent
 
 ANN = Requester("notebook", "g1", "ann")
 SOON = {"fal:flux": {"after": "30s"}}
