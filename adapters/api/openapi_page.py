@@ -65,9 +65,9 @@ def _operation(document: Doc, base: str, method: str, path: str, operation: Doc)
         f'<h3><span class="m {method}">{method.upper()}</span> <code class="path">{_path(path)}</code></h3>',
         f'<p class="what"><strong>{escape(operation["summary"])}.</strong> ',
         f"{_prose(operation['description'])}</p>",
+        _call(base, method, path, operation),
         _parameters(operation.get("parameters", ())),
         _body(document, operation),
-        _call(base, method, path, operation),
         _answers(document, operation["responses"]),
     ]
     return f'<article class="card" id="{escape(operation["operationId"])}">{"".join(parts)}</article>'
@@ -108,7 +108,7 @@ def _row(name: str, schema: Doc, description: str, where: str, required: bool) -
     )
     kind = _kind(schema)
     told = f' <span class="about">{_prose(description)}</span>' if description else ""
-    term = f"<dt><code>{escape(name)}</code>{marks}</dt>"
+    term = f"<dt><code>{escape(name).replace('.', '.<wbr>')}</code>{marks}</dt>"
     return f'<div>{term}<dd><span class="kind">{escape(kind)}</span>{told}</dd></div>'
 
 
@@ -131,14 +131,17 @@ def _bounds(schema: Doc) -> str:
     if "multipleOf" in schema:
         found += f", a multiple of {schema['multipleOf']}"
     if "minimum" in schema and "maximum" in schema:
-        found += f" from {schema['minimum']:g} to {schema['maximum']:,}".replace(
-            "4.29497e+09", "4,294,967,295"
-        )
+        found += f" from {_number(schema['minimum'])} to {_number(schema['maximum'])}"
     if "maxLength" in schema:
         found += f" of at most {schema['maxLength']:,} characters"
     if "items" in schema:
-        found += f" of {_kind(schema['items'])}" if schema["items"].get("type") else ""
+        kind = schema["items"].get("type", "")
+        found += f" of {_TYPES.get(kind, kind)}s" if kind else ""
     return found
+
+
+def _number(value: float) -> str:
+    return f"{value:,}".removesuffix(".0")
 
 
 def _default(schema: Doc) -> str:
@@ -245,7 +248,7 @@ _FRAME: Final = """<!doctype html>
 <nav aria-label="Elsewhere"><a href="/">Playground</a><a href="/openapi.json">openapi.json</a></nav>
 </header>
 <div class="page">
-<nav class="side" aria-label="Contents"><details open><summary>Contents</summary>{nav}</details></nav>
+<nav class="side" aria-label="Contents">{nav}</nav>
 <main>
 <h1>API</h1>
 <p class="lead">{about}</p>

@@ -177,8 +177,8 @@ def side(which: str, limits: Limits) -> Schema:
     """A width or a height."""
     multiple = limits.side_multiple
     return whole(
-        f"{which} in pixels, a multiple of {multiple}; the longer side is at most {limits.max_ratio:g} times "
-        "the other. Default: the model's own.",
+        f"{which} in pixels; the longer side is at most {limits.max_ratio:g} times the other. Default: the "
+        "model's own.",
         limits.min_side,
         limits.max_side,
         multipleOf=multiple,
