@@ -14,6 +14,9 @@ from bot.core.options import options_from_json
 from bot.core.request import JSON, Image, ImageRequest
 
 _PICTURES: Final = ("init_image", "mask_image")
+_PLAIN: Final = tuple(
+    (field.name, field.default) for field in fields(ImageRequest) if field.name not in _PICTURES
+)
 _NEEDED: Final = ("prompt", "width", "height", "steps", "guidance_scale", "seed")
 
 
@@ -25,10 +28,10 @@ def request_to_json(
     Raises ValueError where a picture has no name, for it would be lost.
     """
     data: dict[str, JSON] = {}
-    for field in fields(request):
-        value = getattr(request, field.name)
-        if field.name not in _PICTURES and value != field.default:
-            data[field.name] = value
+    for field, default in _PLAIN:
+        value = getattr(request, field)
+        if value != default:
+            data[field] = value
     for field_name, name in zip(_PICTURES, image_names, strict=True):
         if getattr(request, field_name) is not None:
             if name is None:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final, TypeVar
 
 from bot.core.errors import Forbidden, InvalidRequest
@@ -208,15 +207,9 @@ def limits_of(limits: Limits, rules: Rules, nouns: Nouns = USUAL_NOUNS) -> Limit
     tighter = {
         name: value for name in TIGHTER if (value := getattr(rules, name)) and value < getattr(limits, name)
     }
-    if not tighter and not limits.tightened:
-        return limits if nouns == limits.nouns else _called(limits, nouns)
+    if not tighter and not limits.tightened and nouns == limits.nouns:
+        return limits
     return replace(limits, tightened=frozenset(tighter), nouns=nouns, **tighter)
-
-
-@lru_cache(maxsize=64)
-def _called(limits: Limits, nouns: Nouns) -> Limits:
-    """Remembered, for most guilds tighten nothing and every request asks."""
-    return replace(limits, nouns=nouns)
 
 
 def shows_flagged(rules: Rules, *, age_restricted: bool) -> bool:

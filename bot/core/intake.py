@@ -333,7 +333,8 @@ class Intake:
 
 def _plain(options: Options) -> Options:
     """A literal prompt so that it stays one when its options are read again."""
-    return dataclasses.replace(options, prompt=plain(options.prompt))
+    prompt = plain(options.prompt)
+    return options if prompt == options.prompt else dataclasses.replace(options, prompt=prompt)
 
 
 def input_names(group: StoredGroup) -> list[str]:

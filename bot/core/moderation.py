@@ -100,7 +100,7 @@ class Moderation:
 
         Raises ContentRejected: field is the rule's id, the message echoes nothing.
         """
-        for text in texts:
+        for text in filter(None, texts):
             forms = word_forms(text)
             if self._blocked.stand_in(forms):
                 raise _rejected(BLOCKED_WORDS, text)

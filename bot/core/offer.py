@@ -6,6 +6,7 @@ Reads the lanes and the settings; decides nothing about a request.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bot.core.errors import Unavailable
 from bot.core.guilds import Rules, defaults_of, limits_of
@@ -21,10 +22,17 @@ class Offer:
     def __init__(self, settings: Settings, lanes: Sequence[Lane]) -> None:
         self._settings = settings
         self._lanes = lanes
+        self._called: dict[Nouns, Limits] = {}  # the operator's own: few guilds tighten any, and all ask
 
     def limits_of(self, rules: Rules, nouns: Nouns = USUAL_NOUNS) -> Limits:
-        """The ranges where these rules hold."""
-        return limits_of(self._settings.limits, rules, nouns)
+        """The ranges where these rules hold; nouns: of a platform, of which there are few."""
+        limits = limits_of(self._settings.limits, rules)
+        if limits is not self._settings.limits:
+            return replace(limits, nouns=nouns)
+        known = self._called.get(nouns)
+        if known is None:
+            known = self._called[nouns] = replace(limits, nouns=nouns)
+        return known
 
     def models(self) -> tuple[Model, ...]:
         """The models offered now, the default first."""

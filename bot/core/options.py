@@ -48,6 +48,9 @@ class Options:
         return frozenset(f.name for f in fields(self) if getattr(self, f.name) != f.default)
 
 
+_FIELDS: Final = tuple((field.name, field.default) for field in fields(Options))
+
+
 def merge(base: Options, over: Options) -> Options:
     """`base` with everything that `over` says put over it; an empty prompt says nothing.
 
@@ -64,10 +67,10 @@ def merge(base: Options, over: Options) -> Options:
 def options_to_json(options: Options) -> dict[str, JSON]:
     """The said fields alone; aspect as [width, height]."""
     found: dict[str, JSON] = {}
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if value != field.default:
-            found[field.name] = list(value) if isinstance(value, tuple) else value
+    for name, default in _FIELDS:
+        value = getattr(options, name)
+        if value != default:
+            found[name] = list(value) if isinstance(value, tuple) else value
     return found
 
 

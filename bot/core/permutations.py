@@ -42,7 +42,7 @@ def unfold(prompt: str, *, limits: Limits = _LIMITS) -> tuple[str, ...]:
 
 def plain(prompt: str) -> str:
     r"""`prompt` written so that unfold() gives it back alone: braces escaped where they would count."""
-    if _parts(prompt) == [(prompt,)]:
+    if not ("{" in prompt or "}" in prompt) or _parts(prompt) == [(prompt,)]:
         return prompt
     return re.sub(r"(\\*)([{}])", lambda m: m[1] * 2 + "\\" + m[2], prompt)
 
