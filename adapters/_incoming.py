@@ -26,7 +26,7 @@ from bot.core.errors import (
     Unavailable,
 )
 
-_PATIENCE_SECONDS: Final = 10.0
+_PATIENCE_SECONDS: Final = 8.5  # so that with its refusal a connection is closed within ten
 _SLOWEST_BYTES_PER_SECOND: Final = 20_000
 _STATUS: Final = (
     (InvalidRequest, 400),

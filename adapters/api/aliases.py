@@ -54,12 +54,10 @@ def check_name(name: str, field: str) -> None:
 
 
 def slug(name: str) -> str:
-    """A name as it can stand in a path of Salad's: "stabilityai/sd-turbo" -> "stabilityai-sd-turbo"; empty
-    where nothing is left of it."""
+    """A name as it can stand in a path of Salad's: "stabilityai/sd-turbo" -> "stabilityai-sd-turbo"."""
     text = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    text = text if text[:1].isalpha() else f"m-{text}"
-    text = text[:63].rstrip("-")
-    return text if len(text) >= 2 else ""
+    text = text if len(text) >= 2 and text[:1].isalpha() else f"m-{text or 'x'}"
+    return text[:63].rstrip("-")
 
 
 def _found(name: str, names: Mapping[str, str]) -> str | None:

@@ -17,7 +17,9 @@ from bot.core.studio import Submission, Ticket
 
 log = logging.getLogger(__name__)
 
-_FLAG: Final = re.compile(r"--[a-z]+(?= )")
+_FLAG: Final = re.compile(r"--([a-z]+)")
+_FIELDS: Final = {"guidance": "guidance_scale", "negative": "negative_prompt"}
+"""Flags of the core's texts that are not called as the field that they set."""
 
 
 async def ask(
@@ -63,7 +65,9 @@ def wording(names: Mapping[str, str]) -> Iterator[None]:
         name = names.get(error.field or "")
         if name is None:
             raise
-        message = _FLAG.sub(name, error.message)
-        raise InvalidRequest(
-            f"{name}: {message}", detail=error.detail, field=name, retry_after=error.retry_after
-        ) from error
+        raise InvalidRequest(f"{name}: {_reworded(error.message, names)}", field=name) from error
+
+
+def _reworded(message: str, names: Mapping[str, str]) -> str:
+    """A text with the client's names for flags: "--steps 30" -> "params.num_inference_steps 30"."""
+    return _FLAG.sub(lambda flag: names.get(_FIELDS.get(flag[1], flag[1]), flag[1]), message)

@@ -124,9 +124,7 @@ def place_of(request: web.Request, visit: Visit) -> tuple[str, str]:
     if not name:
         return organization, ""
     check_name(name, "endpoint")
-    if not (endpoint := slug(name)):
-        raise Problem(404, "There is no such inference endpoint.")
-    return organization, endpoint
+    return organization, slug(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class _Api:
 
 def _names(studio: Studio) -> list[str]:
     wanted = [*studio.settings.aliases, *(model.id for model in studio.models())]
-    return sorted({name for text in wanted if (name := slug(text))})
+    return sorted({slug(name) for name in wanted})
 
 
 def _endpoint(name: str, organization: str, base: str, studio: Studio) -> dict[str, JSON]:
