@@ -32,7 +32,7 @@ REST: Final = 60.0  # seconds after a failed call in which the service counts as
 
 
 class Remote:
-    """The Backend of one Wire. delays: seconds between polls of one job."""
+    """The Backend of one Wire. http: how it is reached; delays: seconds between polls of one job."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Remote:
     ) -> None:
         self.name = name
         self._wire = wire
-        self._http = http
+        self.http = http
         self._clock = clock or REAL_CLOCK
         self._delays = delays
         self._jobs = Jobs()
@@ -68,12 +68,12 @@ class Remote:
         if self._steps.closed:
             return Health(False, detail="closed")
         task = self._refresh()
-        trouble = self._http.trouble
-        if trouble and self._clock.monotonic() - self._http.trouble_at < REST:
+        trouble = self.http.trouble
+        if trouble and self._clock.monotonic() - self.http.trouble_at < REST:
             return Health(False, detail=trouble)
         if not self._offered.models:
             return Health(
-                False, loading=task is not None, detail=f"{self._http.service} has not answered yet."
+                False, loading=task is not None, detail=f"{self.http.service} has not answered yet."
             )
         return Health(True)
 
@@ -89,7 +89,7 @@ class Remote:
 
     async def _ask(self) -> None:
         try:
-            self._offered = await self._wire.offered(self._http)
+            self._offered = await self._wire.offered(self.http)
         except FairbrushError as error:
             log.info("%s: what it offers is not known: %s %s", self.name, error.message, error.detail)
 
@@ -111,7 +111,7 @@ class Remote:
         if model is None and models:
             names = ", ".join(one.id for one in models[:8])
             raise InvalidRequest(
-                f"There is no model {request.model!r} at {self._http.service}. There is: {names}.",
+                f"There is no model {request.model!r} at {self.http.service}. There is: {names}.",
                 field="model",
             )
         self._wire.check(request)
@@ -126,7 +126,7 @@ class Remote:
         self._steps.check()
         job = self._jobs.get(ref)
         if job is None:
-            raise Unavailable(f"{self._http.service} does not know this job.", accepted=False)
+            raise Unavailable(f"{self.http.service} does not know this job.", accepted=False)
         try:
             async with aclosing(self._hand_in(job, ref)) as events:
                 async for event in events:
@@ -163,13 +163,13 @@ class Remote:
         """Let go of everything: watchers end with Unavailable, and the service goes on."""
         sending = [part.sending for job in self._jobs.all() for part in job.parts if part.sending is not None]
         await self._steps.close(*sending, *([self._refreshing] if self._refreshing is not None else []))
-        await self._http.aclose()
+        await self.http.aclose()
 
     def _following(self, job: Job) -> Following:
         return Following(
             job,
             self._wire,
-            self._http,
+            self.http,
             self._clock,
             self._steps,
             delays=self._delays(),
@@ -212,9 +212,9 @@ class Remote:
         Raises Unavailable where the service has nothing of the job, or where that is not known."""
         sure = self._wire.findable
         if lost := next((part for part in job.parts if part.handle is None), None):
-            doubt = f"The program stopped while the job was being sent to {self._http.service}. {DOUBT}"
+            doubt = f"The program stopped while the job was being sent to {self.http.service}. {DOUBT}"
             if sure:
-                lost.handle = await self._wire.find(self._http, job.ticket_of(lost), lost.facts)
+                lost.handle = await self._wire.find(self.http, job.ticket_of(lost), lost.facts)
             if not job.taken:
                 why = "The job had not been sent when the program stopped." if sure else doubt
                 raise Unavailable(why, accepted=False if sure else None)
@@ -239,10 +239,10 @@ class Remote:
     async def _handed_in(self, job: Job, part: Part) -> Handle:
         ticket = job.ticket_of(part)
         if part.request is not None:
-            return await self._wire.send(self._http, part.request, ticket)
+            return await self._wire.send(self.http, part.request, ticket)
         sibling = job.taken[0].handle
         assert sibling is not None  # noqa: S101 - it is taken
-        handle = await self._wire.again(self._http, sibling, part.facts, ticket)
+        handle = await self._wire.again(self.http, sibling, part.facts, ticket)
         if handle is None:
             raise Unavailable("The program stopped before all pictures were asked for.", accepted=False)
         return handle
@@ -259,7 +259,7 @@ class Remote:
         if not job.taken:
             return CancelOutcome.CANCELLED
         outcomes = {
-            await self._wire.stop(self._http, part.handle) for part in taken if part.handle is not None
+            await self._wire.stop(self.http, part.handle) for part in taken if part.handle is not None
         }
         order = (CancelOutcome.UNSUPPORTED, CancelOutcome.REQUESTED, CancelOutcome.CANCELLED)
         return next((outcome for outcome in order if outcome in outcomes), CancelOutcome.TOO_LATE)

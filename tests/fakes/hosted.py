@@ -30,7 +30,7 @@ TROUBLES = frozenset(
             f"submit:{what}"
             for what in ("401", "402", "429", "503", "500", "html", "truncated", "drop", "page")
         ),
-        *(f"poll:{what}" for what in ("429", "500", "html", "truncated", "drop")),
+        *(f"poll:{what}" for what in ("404", "429", "500", "html", "truncated", "drop")),
         *(f"picture:{what}" for what in ("svg", "html", "truncated", "huge", "size", "oversized")),
         *(f"link:{what}" for what in ("expired", "http", "inward", "redirect")),
         *(f"job:{what}" for what in ("failed", "lost")),
@@ -113,7 +113,7 @@ class HostedFake:
         """A spoilt answer of "submit" or "poll", where one is due."""
         if stage == "submit":
             self.attempts += 1
-        for what in ("401", "402", "429", "500", "503"):
+        for what in ("401", "402", "404", "429", "500", "503"):
             if self.due(f"{stage}:{what}"):
                 headers = {"Retry-After": str(RETRY_AFTER)} if what in ("429", "503") else {}
                 return web.json_response({"error": STACK}, status=int(what), headers=headers)

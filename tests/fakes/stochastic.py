@@ -31,7 +31,7 @@ class StochasticFake(HostedFake):
 
     cannot = frozenset({"cancel:late"})
 
-    def __init__(self, *, model: str = "stable-diffusion-2", polls: int = 2, position: str = "0") -> None:
+    def __init__(self, *, model: str = "stable-diffusion-2", polls: int = 2, position: object = "0") -> None:
         super().__init__()
         self.model = model
         self.polls = polls
