@@ -82,6 +82,8 @@ class Following:
         self._crowd = crowd
         self._price = price
         self._left = [Watched(part, clock.monotonic()) for part in job.taken]
+        for part in job.taken:
+            part.ended = False  # watched once more from the beginning
         self._wait = next(delays)
         self._told: set[int] = set()
         self._finished: list[Finished] = []

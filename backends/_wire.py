@@ -7,7 +7,7 @@ one tree and never waits: Remote, in _remote.py, does the waiting, trying again,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
 from backends._http import Http
@@ -103,6 +103,7 @@ class Wire(Protocol):
     def check(self, request: ImageRequest) -> None:
         """Raise InvalidRequest, with its field, for what the service cannot do; the model is checked already.
         Nothing has been sent."""
+        return
 
     def split(self, request: ImageRequest) -> Sequence[ImageRequest]:
         """The remote jobs that a request becomes, pictures and seeds in order; one is usual."""
@@ -132,6 +133,4 @@ class Wire(Protocol):
 
 def one_by_one(request: ImageRequest) -> tuple[ImageRequest, ...]:
     """A request as one remote job a picture, for services that choose later pictures' seeds themselves."""
-    from dataclasses import replace
-
     return tuple(replace(request, count=1, seed=request.seed_of(index)) for index in range(request.count))
