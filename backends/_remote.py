@@ -210,19 +210,26 @@ class Remote:
     async def _recover(self, job: Job) -> None:
         """After a restart: the first part without a reference may have been sent, those behind it were not.
         Raises Unavailable where the service has nothing of the job, or where that is not known."""
-        sure = self._wire.findable
+        doubt: FairbrushError | None = None
         if lost := next((part for part in job.parts if part.handle is None), None):
-            doubt = f"The program stopped while the job was being sent to {self.http.service}. {DOUBT}"
-            if sure:
-                lost.handle = await self._wire.find(self.http, job.ticket_of(lost), lost.facts)
+            try:
+                lost.handle = await self._found(job, lost)
+            except FairbrushError as error:
+                doubt = error
             if not job.taken:
-                why = "The job had not been sent when the program stopped." if sure else doubt
-                raise Unavailable(why, accepted=False if sure else None)
-            if not sure:
-                job.shortfall.append(Unavailable(doubt, accepted=None))
-        job.restored, job.renewing = False, sure
+                sure = Unavailable("The job had not been sent when the program stopped.", accepted=False)
+                raise doubt or sure
+            if doubt is not None:
+                job.shortfall.append(doubt)
+        job.restored, job.renewing = False, doubt is None
         if job.halted:
             self._stopped(job, await self._stop(job))
+
+    async def _found(self, job: Job, part: Part) -> Handle | None:
+        if self._wire.findable:
+            return await self._wire.find(self.http, job.ticket_of(part), part.facts)
+        why = f"The program stopped while the job was being sent to {self.http.service}. {DOUBT}"
+        raise Unavailable(why, accepted=None)
 
     async def _send(self, job: Job, part: Part) -> None:
         if part.sending is None:
