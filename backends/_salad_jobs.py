@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 from urllib.parse import quote
 
-from backends._http import PICTURES, Http, Missing
+from backends._http import PICTURES, Http
 from bot.core.errors import ProtocolError, Unavailable
 from bot.core.ports import CancelOutcome
 from bot.core.request import JSON
@@ -106,11 +106,9 @@ class JobsApi:
 
     async def stop(self, job: str) -> CancelOutcome:
         """Cancel a job; whether it came in time shows at the next look."""
-        try:
-            await self._http.delete(f"{self._path}/{quote(job, safe='')}")
-        except Missing:
-            return CancelOutcome.TOO_LATE
-        return CancelOutcome.REQUESTED
+        ended = (400, 404, 409, 410)
+        answer = await self._http.delete(f"{self._path}/{quote(job, safe='')}", also=ended)
+        return CancelOutcome.TOO_LATE if answer.status in ended else CancelOutcome.REQUESTED
 
     async def inputs(self, job: str) -> JSON:
         """What a job was asked."""

@@ -16,7 +16,16 @@ from backends._salad_beta import BetaApi
 from backends._salad_inputs import REFUSED_SCHEDULERS, Wording, inputs_of, read_output, with_seed
 from backends._salad_jobs import JobsApi, Seen, Stage
 from backends._wire import Ended, Facts, Finished, Found, Handle, Look, Waiting, Wire, Working, one_by_one
-from bot.core.errors import Cancelled, FairbrushError, InvalidRequest, ProtocolError, Unavailable
+from bot.core.errors import (
+    AuthFailed,
+    Cancelled,
+    FairbrushError,
+    InvalidRequest,
+    ProtocolError,
+    RateLimited,
+    TimedOut,
+    Unavailable,
+)
 from bot.core.pictures import size_of
 from bot.core.ports import CancelOutcome, Capabilities, Clock, Model
 from bot.core.request import JSON, ImageRequest
@@ -45,6 +54,7 @@ BLACK: Final = (
 )
 _SEARCHES: Final = (0.5, 2.0, 5.0)  # seconds before each look for a job whose answer was lost
 _SEARCH_FOR: Final = 15.0  # seconds after a restart in which a job may still turn up in the list
+_INSIST_FOR: Final = 60.0  # seconds that the list may be out of reach meanwhile
 _SEARCH_EVERY: Final = 2.0
 _PLAIN_MOST: Final = 32  # pixels a byte of a picture that may be of one colour
 _UNCLEAR: Final = (
@@ -67,6 +77,7 @@ class SaladWire(Wire):
         api: str | None,
         clock: Clock,
     ) -> None:
+        self._http = http
         self._jobs = JobsApi(http, organization, endpoint)
         self._beta = BetaApi(http, organization, endpoint)
         self._api: JobsApi | BetaApi = self._jobs
@@ -80,14 +91,12 @@ class SaladWire(Wire):
 
     @property
     def findable(self) -> bool:  # type: ignore[override]
-        """Whether jobs are listed."""
-        return self._api.lists
+        """Whether jobs are listed; find() has to say where that is not known yet."""
+        return self._api.lists or not self._settled
 
     async def offered(self, http: Http) -> Capabilities:
         """The endpoint's one model, once Salad answers and takes the key."""
-        answer = await http.get(self._jobs.endpoint_path, also=(400, 404, 405, 410, 501))
-        if answer.status == 200 and not self._settled:
-            self._api, self._settled = self._jobs, True
+        await self._settle()
         return Capabilities(
             models=(self._model,),
             slots=SLOTS,
@@ -143,16 +152,19 @@ class SaladWire(Wire):
 
     async def find(self, http: Http, ticket: str, facts: Facts) -> Handle | None:
         """The job with our mark, which may turn up a little after the program came back."""
-        until = self._clock.monotonic() + _SEARCH_FOR
+        began = self._clock.monotonic()
         while True:
+            doubt: FairbrushError | None = None
             try:
-                found = await self._jobs.find(ticket, facts.at)
-            except Missing as error:  # perhaps it is the other API's endpoint, which lists nothing
-                raise Unavailable(_UNCLEAR, detail=error.detail, accepted=None) from None
-            if found is not None:
-                return {"api": "jobs", "id": found}
-            if self._clock.monotonic() >= until:
+                if (found := await self._listed(ticket, facts)) is not None:
+                    return {"api": "jobs", "id": found}
+            except (AuthFailed, ProtocolError, RateLimited, TimedOut, Unavailable) as error:
+                doubt = error
+            over = self._clock.monotonic() - began >= (_SEARCH_FOR if doubt is None else _INSIST_FOR)
+            if over and doubt is None:
                 return None
+            if doubt is not None and (over or isinstance(doubt, Missing)):
+                raise Unavailable(_UNCLEAR, detail=f"{doubt.message} {doubt.detail}", accepted=None)
             await self._clock.sleep(_SEARCH_EVERY)
 
     async def again(self, http: Http, sibling: Handle, facts: Facts, ticket: str) -> Handle | None:
@@ -167,6 +179,19 @@ class SaladWire(Wire):
         return await self._of(job).stop(str(job.get("id")))
 
     # --- inside ---
+
+    async def _listed(self, ticket: str, facts: Facts) -> str | None:
+        """The job with this mark in the list; Missing where the endpoint's API has none."""
+        await self._settle()
+        if not self._api.lists:
+            raise Missing("The beta API lists nothing.", accepted=None)
+        return await self._jobs.find(ticket, facts.at)
+
+    async def _settle(self) -> None:
+        """Ask the current API for the endpoint: what it knows is spoken to by it."""
+        answer = await self._http.get(self._jobs.endpoint_path, also=(400, 404, 405, 410, 501))
+        if answer.status == 200 and not self._settled:
+            self._api, self._settled = self._jobs, True
 
     def _of(self, job: Handle) -> JobsApi | BetaApi:
         return self._beta if job.get("api") == "beta" else self._jobs

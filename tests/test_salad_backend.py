@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -33,7 +34,7 @@ from bot.core.request import Image, ImageRequest
 from bot.core.settings import BackendEntry, Secret, Settings
 from tests.backend_contract import collect
 from tests.fakes.backend import flat_png
-from tests.fakes.clock import HurriedClock
+from tests.fakes.clock import HandClock, HurriedClock
 from tests.fakes.salad import SECONDS, SaladFake
 from tests.hosted_contract import HostedContract, World, as_stored, hosted_world
 
@@ -394,6 +395,65 @@ async def test_a_crash_while_the_beta_was_asked_leaves_the_job_in_doubt(
     with pytest.raises(Unavailable, match="may have been made and charged") as caught:
         await collect(opened(BETA).events(ref))
     assert caught.value.accepted is None
+
+
+async def test_a_crash_is_got_over_by_the_current_api_where_it_knows_an_old_endpoint(
+    fake: SaladFake, opened: Callable[..., Remote]
+) -> None:
+    fake.endpoints = ("stable-diffusion-2-1",)
+    first = opened(BETA)
+    ref = as_stored(await first.submit(ASKED, job_id="j1"))
+    await collect(first.events(ref))
+    events = await collect(opened(BETA).events(ref))  # no reference but the first one was stored
+    assert [picture.seed for picture in pictures(events)] == [7]
+    assert fake.taken == 1
+
+
+async def test_a_list_that_stays_out_of_reach_after_a_crash_leaves_the_job_in_doubt(
+    fake: SaladFake, opened: Callable[..., Remote]
+) -> None:
+    ref = as_stored(await opened().submit(ASKED, job_id="j1"))
+    await fake.stop()
+    with pytest.raises(Unavailable, match="may have been made and charged") as caught:
+        await collect(opened().events(ref))
+    assert caught.value.accepted is None
+
+
+async def test_a_beta_job_of_several_pictures_gives_those_that_are_known_after_a_crash(
+    fake: SaladFake, opened: Callable[..., Remote]
+) -> None:
+    first = opened(BETA)
+    ref = await first.submit(replace(ASKED, count=3), job_id="j1")
+    async for event in first.events(ref):
+        if isinstance(event, Taken):
+            ref = as_stored(event.ref)
+            break
+    await first.aclose()
+    events = await collect(opened(BETA).events(ref))
+    assert [picture.seed for picture in pictures(events)] == [7]
+    assert isinstance(events[-1], Done)
+    assert "1 of 3 pictures" in events[-1].notes[0]
+    assert "may have been made and charged" in events[-1].notes[0]
+    assert fake.seeds == [7]
+
+
+async def test_all_jobs_together_keep_to_the_calls_a_minute_of_one_key(fake: SaladFake) -> None:
+    fake.hold()
+    clock = HandClock()
+    backend = build(JOBS, settings_for(fake), clock=clock.clock)
+    watching = []
+    try:
+        for number in range(12):
+            ref = await backend.submit(replace(ASKED, seed=number), job_id=f"j{number}")
+            watching.append(asyncio.ensure_future(collect(backend.events(ref))))
+        for _ in range(600):
+            await clock.advance(0.1)
+            await asyncio.sleep(0.001)
+        assert fake.taken == 12
+        assert 60 <= sum(fake.calls.values()) <= 240
+    finally:
+        await backend.aclose()
+        await asyncio.gather(*watching, return_exceptions=True)
 
 
 async def test_a_job_is_found_among_many_from_the_newest_end(
