@@ -119,7 +119,7 @@ class App:
 
         budget = Budget(settings, clock)
         await budget.load(store)
-        self._budget = budget
+        self._budget, self._lanes = budget, lanes
 
         async def result_of(group_id: str) -> ImageResult:
             return await self.studio.result(group_id)
@@ -269,7 +269,11 @@ class App:
                 if health.ok
                 else "down"
             )
-            backends[backend.name] = {"state": state, "detail": health.detail if health else ""}
+            said: dict[str, JSON] = {"state": state, "detail": health.detail if health else ""}
+            lane = next(lane for lane in self._lanes if lane.backend is backend)
+            if lane.hosted:
+                said |= {"spent_today": round(self._budget.spent(lane.name), 6), "cap": lane.terms.cap}
+            backends[backend.name] = said
         return self._ready, {"ready": self._ready, "adapters": list(self._adapters), "backends": backends}
 
 

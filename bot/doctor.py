@@ -7,13 +7,15 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from bot import program_version
 from bot.app import installed, load_backends, open_store
+from bot.core.budget import DAY
 from bot.core.errors import FairbrushError
-from bot.core.ports import Backend
+from bot.core.messages import price, prices
+from bot.core.ports import Backend, Model, Price
 from bot.core.settings import Settings
 
 LOAD_DEADLINE = 300.0
@@ -47,7 +49,8 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
     version = f"{program_version()}, Python {sys.version.split()[0]}"
     yield Finding("fairbrush", "ok", version)
     yield _data_folder(settings)
-    yield await _database(settings)
+    for finding in await _database(settings):
+        yield finding
     yield Finding("adapters", "ok", ", ".join(installed("fairbrush.adapters")))
     for entry in settings.backends:
         yield Finding("backend configured", "ok", entry.name)
@@ -71,17 +74,35 @@ def _data_folder(settings: Settings) -> Finding:
     return Finding("data folder", state, f"{folder}, {free / 1024**3:.1f} GiB free")
 
 
-async def _database(settings: Settings) -> Finding:
+async def _database(settings: Settings) -> Sequence[Finding]:
     try:
         store = await open_store(settings)
     except FairbrushError as error:
-        return Finding("database", "bad", error.message)
+        return [Finding("database", "bad", error.message)]
     try:
         said = await store.check()
         waiting = len(await store.unfinished())
+        charges = await store.charges(time.time() // DAY * DAY)
     finally:
         await store.aclose()
-    return Finding("database", "ok" if said == "ok" else "bad", f"{said}, {waiting} unfinished requests")
+    state = "ok" if said == "ok" else "bad"
+    return [
+        Finding("database", state, f"{said}, {waiting} unfinished requests"),
+        *_spending(settings, charges),
+    ]
+
+
+def _spending(settings: Settings, charges: Sequence[tuple[str, str, str, float]]) -> Sequence[Finding]:
+    """What hosted pictures cost today, where any backend may cost anything."""
+    if not charges and all(entry.kind == "local" for entry in settings.backends):
+        return []
+    spent = dict[str, float]()
+    for backend, _, _, money in charges:
+        spent[backend] = spent.get(backend, 0.0) + money
+    total = sum(spent.values())
+    each = "".join(f"; {backend} {price(money)}" for backend, money in sorted(spent.items()))
+    state = "ok" if total < settings.budget else "warning"
+    return [Finding("spent today (UTC)", state, f"{price(total)} of {price(settings.budget)}{each}")]
 
 
 async def _backend(backend: Backend) -> Finding:
@@ -96,8 +117,15 @@ async def _backend(backend: Backend) -> Finding:
         return Finding(backend.name, "bad", error.message)
     finally:
         await backend.aclose()
-    models = ", ".join(model.title for model in capabilities.models)
+    models = ", ".join(_offered(model) for model in capabilities.models)
     took = time.monotonic() - began
     if not health.ok:
         return Finding(backend.name, "bad", health.detail or "not ready")
     return Finding(backend.name, "ok", f"{models}, ready in {took:.1f} s")
+
+
+def _offered(model: Model) -> str:
+    """A model and what it costs."""
+    if model.price is None or model.price == Price():
+        return model.title
+    return f"{model.title} ({prices(model.price)})"

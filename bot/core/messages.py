@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from bot.core.ports import JobStatus, Position, Progress
+from bot.core.ports import JobStatus, Position, Price, Progress
 from bot.core.request import ImageResult, State
 from bot.core.text import clip
 
@@ -181,6 +181,16 @@ def finished_line(result: ImageResult) -> str:
 def price(money: float) -> str:
     """US dollars: "$0.02"; small sums to the tenth of a cent."""
     return f"${money:.2f}" if money >= 0.01 or money == 0 else f"${max(money, 0.001):.3f}"
+
+
+def prices(each: Price) -> str:
+    """What a model costs: "$0.04 a picture", "$0.01 a megapixel + $0.002 a second"."""
+    parts = ((each.per_image, "picture"), (each.per_megapixel, "megapixel"), (each.per_second, "second"))
+    return " + ".join(f"{_exactly(money)} a {unit}" for money, unit in parts if money)
+
+
+def _exactly(money: float) -> str:
+    return f"${money:.2f}" if round(money, 2) == money else f"${money:g}"
 
 
 def ended(result: ImageResult, *, guild: str = "server") -> str:

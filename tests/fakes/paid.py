@@ -44,10 +44,10 @@ async def hosted(
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A house with these backends. options: of their entries, by name."""
-    entries = [
-        BackendEntry(*backend.name.split(":", 1), (options or {}).get(backend.name, {}))
-        for backend in backends
-    ]
+    entries = []
+    for backend in backends:
+        kind, _, target = backend.name.partition(":")
+        entries.append(BackendEntry(kind, target, (options or {}).get(backend.name, {})))
     async with house(folder, backends=backends, store=store, entries=entries, **settings) as home:
         yield home
 
