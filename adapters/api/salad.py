@@ -108,7 +108,7 @@ class SaladForm:
         if problem.field and not isinstance(problem, ContentRejected):
             told["field"] = clip(problem.field, 200)
         if isinstance(problem, InvalidRequest):
-            told["code"] = _CODES.get(problem.field or "", "INVALID_INPUTS")
+            told["code"] = _CODES.get((problem.field or "").removeprefix("input."), "INVALID_INPUTS")
         return json_response(told, status=status, content_type="application/problem+json")
 
 
@@ -148,7 +148,7 @@ async def read_inputs(body: Fields, endpoint: str, studio: Studio) -> Inputs:
     init_image, mask_image = None, None
     if any(model_inputs.has(name) for name in _PICTURES):
         init_image, mask_image = await asyncio.to_thread(_pictures, model_inputs)
-    _check_pipeline(call_inputs, init_image is not None, mask_image is not None)
+    _check_pipeline(call_inputs, model_inputs, init_image is not None, mask_image is not None)
     model, warnings = _model(call_inputs, endpoint, studio)
     warnings += _content_check(call_inputs, studio, model)
     prompts, options = _options(model_inputs, model, _scheduler(call_inputs))
@@ -189,21 +189,23 @@ def _picture(fields: Fields, *names: str) -> bytes | None:
     return found[0][1] if found else None
 
 
-def _check_pipeline(fields: Fields, has_picture: bool, has_mask: bool) -> None:
-    name, field = fields.text("PIPELINE"), fields.name("PIPELINE")
+def _check_pipeline(calls: Fields, inputs: Fields, has_picture: bool, has_mask: bool) -> None:
+    """Raise InvalidRequest for a pipeline that is not run here, or that the pictures do not fit."""
+    name, field = calls.text("PIPELINE"), calls.name("PIPELINE")
     if name is None or name in _ANY:
         return
     if name not in _TEXT | _FROM_PICTURE | _INPAINT:
         known = ", ".join(sorted(_TEXT | _FROM_PICTURE | _INPAINT))
         raise InvalidRequest(f"{field}: {clip(name, 60)} is not run here. Known: {known}.", field=field)
-    wanted = name in _FROM_PICTURE | _INPAINT
-    if wanted and not has_picture:
-        raise InvalidRequest(f"{name} starts from a picture: send modelInputs.init_image.", field=field)
-    if name in _INPAINT and not has_mask:
-        raise InvalidRequest(f"{name} repaints what a mask shows: send modelInputs.mask_image.", field=field)
-    if (has_picture and not wanted) or (has_mask and name not in _INPAINT):
-        other = "StableDiffusionInpaintPipeline" if has_mask else "StableDiffusionImg2ImgPipeline"
-        raise InvalidRequest(f"{name} takes no such picture. Ask for {other}.", field=field)
+    for picture, has, takes, other in (
+        ("init_image", has_picture, _FROM_PICTURE | _INPAINT, "StableDiffusionImg2ImgPipeline"),
+        ("mask_image", has_mask, _INPAINT, "StableDiffusionInpaintPipeline"),
+    ):
+        field, wanted = inputs.name(picture), name in takes
+        if wanted and not has:
+            raise InvalidRequest(f"{field} is missing: {name} needs one.", field=field)
+        if has and not wanted:
+            raise InvalidRequest(f"{name} takes no {field}. Leave it out, or ask for {other}.", field=field)
 
 
 def _scheduler(fields: Fields) -> str | None:

@@ -84,8 +84,8 @@ def _endpoint(name: str, organization: str, base: str, studio: Studio) -> dict[s
         "icon_url": f"{base}/playground/static/mark.svg",
         "price_description": _price(model.price),
         "readme": (
-            f"# {model.title}\n\nThe model `{model.id}`, by default {usual}.{licence}\n\n"
-            "Send `modelInputs` with a `prompt`, and `callInputs` where the pipeline matters.\n"
+            f"The model `{model.id}`, by default {usual}.{licence} "
+            "Send `modelInputs` with a `prompt`, and `callInputs` where the pipeline matters."
         ),
         "input_schema": json.dumps(schema),
         "output_schema": json.dumps(OUTPUT_SCHEMA),
