@@ -190,7 +190,7 @@ async def rounds(folder: Path, service: SaladFake | StagedStochastic, stages: li
 
 
 async def test_salad_is_asked_once_through_kill_9(tmp_path: Path) -> None:
-    await rounds(tmp_path, SaladFake(form="links"), ["arriving", "taken", "running", "loading"], SEED)
+    await rounds(tmp_path, SaladFake(form="links"), ["arriving", "taken", "loading"], SEED)
 
 
 async def test_stochastic_is_never_asked_twice_through_kill_9(tmp_path: Path) -> None:
