@@ -62,7 +62,14 @@ async def test_a_model_has_the_fields_of_its_card(home: ApiHouse) -> None:
     assert second["backends"] == ["fake"]
 
 
-@pytest.mark.parametrize("name", ["nothing", "..%2f..%2fetc", "https:%2f%2fexample.org%2fm", "%00"])
+@pytest.mark.parametrize("path", ["/v1/models/", "/v1/images", "/v1/images/edits", "/v1/images/%0a/x"])
+async def test_what_is_not_there_is_told_in_the_same_form(home: ApiHouse, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = await home.asked(method, path, 404, headers=home.bearer)
+        assert answer["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("name", ["nothing", "x%0ay", "..%2f..%2fetc", "https:%2f%2fexample.org%2fm", "%00"])
 async def test_an_unknown_model_is_not_found(home: ApiHouse, name: str) -> None:
     answer = await home.asked("GET", f"/v1/models/{name}", 404, headers=home.bearer)
     assert answer["error"]["code"] == "model_not_found"

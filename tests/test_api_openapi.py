@@ -17,6 +17,7 @@ from adapters.api.adapter import Api
 from adapters.api.openai_request import KNOWN
 from adapters.api.openapi import document, operations
 from adapters.api.openapi_page import page_of
+from bot.core.errors import InvalidRequest
 from bot.core.request import Limits
 from bot.core.settings import Secret, Settings
 from tests.fakes.api_house import ApiHouse, api_house
@@ -152,6 +153,25 @@ async def test_answers_fit_their_schemas(home: ApiHouse) -> None:
     await _fits(home, made, "GET", "/v1/models/none", 404)
     async with home.client.delete(f"{at}/x-1/jobs/{public['id']}", headers=headers) as gone:
         assert gone.status == 202
+
+
+async def test_the_events_of_a_stream_fit_their_schemas(home: ApiHouse) -> None:
+    made, seen = doc(Limits(), home.url), set()
+    for prompt, size in (("a red fox", "64x64"), ("kept back", "128x64")):
+        if prompt == "kept back":
+            assert isinstance(home.app._backends[0], FakeBackend)
+            home.app._backends[0].fail(InvalidRequest("Not that."), at="start")
+        body = {"prompt": prompt, "size": size, "stream": True, "partial_images": 1}
+        async with home.client.post("/v1/images/generations", headers=home.bearer, json=body) as answer:
+            blocks = (await answer.text()).strip().split("\n\n")
+        for block in blocks:
+            event = dict(line.split(": ", 1) for line in block.split("\n"))
+            schema = made["components"]["schemas"]["ImageEvent"]
+            jsonschema.validate(event, schema, cls=Draft202012Validator)
+            inner = schema["properties"]["data"]["contentSchema"] | {"components": made["components"]}
+            jsonschema.validate(json.loads(event["data"]), inner, cls=Draft202012Validator)
+            seen.add(event["event"])
+    assert seen == {"image_generation.partial_image", "image_generation.completed", "error"}
 
 
 async def _fits(

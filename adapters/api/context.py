@@ -86,7 +86,7 @@ class Context:
         async def missing(request: web.Request) -> web.StreamResponse:
             raise Problem(404, "There is nothing at this address.")
 
-        return [web.route("*", f"{path}{{rest:(?:/.*)?}}", self._guarded(form, missing))]
+        return [web.route("*", f"{path}{{rest:(?s:/.*)?}}", self._guarded(form, missing))]
 
     def base_of(self, request: web.Request) -> str:
         """The address that a client reaches us at: FAIRBRUSH_PUBLIC_URL, else what it says itself, which is

@@ -23,7 +23,8 @@ def routes(context: Context) -> list[web.RouteDef]:
     form = OpenAIForm()
     return [
         *context.resource("/v1/models", form, get=models),
-        *context.resource("/v1/models/{id:.+}", form, get=model),
+        *context.resource("/v1/models/{id:(?s:.+)}", form, get=model),
+        *context.nothing_else("/v1/models", form),
     ]
 
 

@@ -55,7 +55,11 @@ _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 def routes(context: Context) -> list[web.RouteDef]:
     """The routes of this API."""
-    return context.resource(PATH, OpenAIForm(), post=Images(context).generate)
+    form = OpenAIForm()
+    return [
+        *context.resource(PATH, form, post=Images(context).generate),
+        *context.nothing_else("/v1/images", form),
+    ]
 
 
 class Images:

@@ -41,6 +41,7 @@ _USAGE: Final[Mapping[str, JSON]] = {
     "output_tokens": 0,
     "input_tokens_details": {"text_tokens": 0, "image_tokens": 0},
 }
+_NUMBER: Final[Schema] = {"type": "integer"}
 _CARD: Final[Mapping[str, JSON]] = {
     "id": "stabilityai/sd-turbo",
     "object": "model",
@@ -78,6 +79,15 @@ def schemas(limits: Limits) -> Mapping[str, Schema]:
     return {
         "ImageRequest": _request(limits),
         "ImageAnswer": _answer(),
+        "ImageEvent": _event(),
+        "ImagePartial": _streamed("image_generation.partial_image", {"partial_image_index": _NUMBER}),
+        "ImageCompleted": _streamed(
+            "image_generation.completed", {"usage": _usage(), "seed": _NUMBER, "revised_prompt": text()}
+        ),
+        "ImageFailed": record(
+            {"type": {"const": "error"}, "error": {"$ref": "#/components/schemas/Error/properties/error"}},
+            ["type", "error"],
+        ),
         "Model": _card(),
         "Models": record({"object": {"const": "list"}, "data": listed(ref("Model"))}, ["object", "data"]),
         "Error": record(
@@ -172,16 +182,6 @@ def _answer() -> Schema:
         },
         ["seed"],
     )
-    number: JSON = {"type": "integer"}
-    usage = record(
-        {
-            "total_tokens": number,
-            "input_tokens": number,
-            "output_tokens": number,
-            "input_tokens_details": record({"text_tokens": number, "image_tokens": number}),
-        },
-        description="Nothing is counted in tokens here: all are 0.",
-    )
     return record(
         {
             "created": {"type": "integer", "description": "Unix seconds."},
@@ -194,10 +194,51 @@ def _answer() -> Schema:
             "device_seconds": {"type": "number"},
             "cost": {"type": ["number", "null"], "description": "US dollars; null where it is free."},
             "message": text("Why there are fewer than were asked for."),
-            "usage": usage,
+            "usage": _usage(),
         },
         ["created", "data", "size", "output_format", "usage"],
     )
+
+
+def _usage() -> Schema:
+    return record(
+        {
+            "total_tokens": _NUMBER,
+            "input_tokens": _NUMBER,
+            "output_tokens": _NUMBER,
+            "input_tokens_details": record({"text_tokens": _NUMBER, "image_tokens": _NUMBER}),
+        },
+        description="Nothing is counted in tokens here: all are 0.",
+    )
+
+
+def _event() -> Schema:
+    names = ["image_generation.partial_image", "image_generation.completed", "error"]
+    kinds: JSON = [ref("ImagePartial"), ref("ImageCompleted"), ref("ImageFailed")]
+    data = text(
+        "The event as JSON, by its `type`.",
+        contentMediaType="application/json",
+        contentSchema={"oneOf": kinds},
+    )
+    return record(
+        {"event": text(enum=[*names]), "data": data},
+        ["event", "data"],
+        description="One event of the stream.",
+    )
+
+
+def _streamed(kind: str, more: Mapping[str, JSON]) -> Schema:
+    common: dict[str, JSON] = {
+        "type": {"const": kind},
+        "b64_json": text(contentEncoding="base64"),
+        "created_at": {"type": "integer", "description": "Unix seconds."},
+        "size": text(),
+        "quality": text(),
+        "background": text(),
+        "output_format": text(enum=[*FORMATS]),
+    }
+    required = [*common, *(name for name in ("partial_image_index", "usage") if name in more)]
+    return record({**common, **more}, required)
 
 
 def _card() -> Schema:
@@ -245,11 +286,10 @@ def _generate(limits: Limits) -> Operation:
         "cost": None,
         "usage": _USAGE,
     }
-    stream = (
-        'event: image_generation.partial_image\ndata: {"type":"image_generation.partial_image",'
-        '"partial_image_index":0,"b64_json":"..."}\n\n'
-        'event: image_generation.completed\ndata: {"type":"image_generation.completed","b64_json":"..."}\n\n'
-    )
+    stream: JSON = {
+        "event": "image_generation.completed",
+        "data": '{"type":"image_generation.completed","b64_json":"iVBORw0KGgo...","created_at":1700000000}',
+    }
     return Operation(
         "post",
         "/v1/images/generations",
@@ -266,7 +306,7 @@ def _generate(limits: Limits) -> Operation:
                 "The pictures, or events.",
                 ref("ImageAnswer"),
                 answer,
-                others={"text/event-stream": (text("Server-sent events."), stream)},
+                others={"text/event-stream": (ref("ImageEvent"), stream)},
                 headers={"x-request-id": "The request's id."},
             ),
             **_errors(400, 401, 408, 409, 413, 429, 500, 502, 503),

@@ -318,7 +318,7 @@ def _show() -> Operation:
         "getJob",
         "Look at a job",
         "With its output once it has ended.",
-        {200: Answer("The job.", ref("SaladJob"), done), **_errors(401, 403, 404, 429, 500, 503)},
+        {200: Answer("The job.", ref("SaladJob"), done), **_errors(400, 401, 403, 404, 429, 500, 503)},
         key="saladKey",
         parameters=[*_place(), _job_id()],
     )
@@ -347,7 +347,7 @@ def _cancel() -> Operation:
         "cancelJob",
         "Cancel a job",
         "One that has ended stays as it is.",
-        {202: Answer("It will stop, or has ended."), **_errors(401, 403, 404, 429, 500, 503)},
+        {202: Answer("It will stop, or has ended."), **_errors(400, 401, 403, 404, 429, 500, 503)},
         key="saladKey",
         parameters=[*_place(), _job_id()],
     )
@@ -435,7 +435,7 @@ def _poll() -> Operation:
         "getRequest",
         "Ask how a request stands",
         "`modelOutputs` is null while it is pending; of one that failed it holds `$error`.",
-        {200: Answer("As it stands.", ref("SaladState"), done), **_errors(401, 403, 404, 429, 500, 503)},
+        {200: Answer("As it stands.", ref("SaladState"), done), **_errors(400, 401, 403, 404, 429, 500, 503)},
         key="saladKey",
         parameters=[*_place(), _job_id()],
     )
