@@ -22,9 +22,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
-from backends._addresses import IPAddress, is_public, literal
 from backends._pacing import Backoff, retry_after
 from backends._pictures import MAX_BYTES
+from bot.core.addresses import IPAddress, is_public, literal
 from bot.core.errors import Fault, ProtocolError, TimedOut, Unavailable
 from bot.core.ports import Clock
 

@@ -17,9 +17,9 @@ from aiohttp import web
 from PIL import Image
 
 from backends import _download
-from backends._addresses import is_public, literal
 from backends._download import Reach
 from backends._http import Expired, Http, checked_picture, decoded_picture
+from bot.core.addresses import is_public, literal
 from bot.core.errors import FairbrushError, ProtocolError, TimedOut, Unavailable
 from tests.fakes.backend import flat_png
 from tests.fakes.clock import HurriedClock
