@@ -21,6 +21,7 @@ from backends._openai_wire import (
     form_of,
     found_in,
     raise_known,
+    read_event,
     refuse,
 )
 from backends._runs import Run
@@ -52,10 +53,11 @@ class _Tally:
 
 
 class Calls:
-    """What a backend does for each of its jobs. at_once: calls of one job that go out together."""
+    """What a backend does for each of its jobs. offer: as it is known by now; at_once: calls of one job that
+    go out together."""
 
     def __init__(self, offer: Offer, http: Http, clock: Clock, *, at_once: int) -> None:
-        self._offer = offer
+        self.offer = offer
         self._http = http
         self._clock = clock
         self._at_once = at_once
@@ -82,8 +84,8 @@ class Calls:
     async def _make(self, run: Run) -> None:
         begun = self._clock.monotonic()
         previews = self._previews_of(run.request)
-        calls = self._offer.calls(run.request, streamed=previews is not None)
-        tally = _Tally(size=self._offer.size_for(run.request))
+        calls = self.offer.calls(run.request, streamed=previews is not None)
+        tally = _Tally(size=self.offer.size_for(run.request))
         turns = asyncio.Semaphore(self._at_once)
         sign = asyncio.create_task(self._give_signs(run))
         try:
@@ -100,7 +102,7 @@ class Calls:
 
     def _previews_of(self, request: ImageRequest) -> int | None:
         """Previews of each picture, for a streamed answer; None for one in one piece."""
-        return min(3, request.previews or self._offer.previews) if self._offer.previews else None
+        return min(3, request.previews or self.offer.previews) if self.offer.previews else None
 
     async def _give_signs(self, run: Run) -> None:
         while True:
@@ -130,7 +132,7 @@ class Calls:
 
     async def _call(self, run: Run, indices: Sequence[int], previews: int | None, tally: _Tally) -> None:
         """One POST and its pictures. Raises FairbrushError."""
-        body: Mapping[str, JSON] | bytes = body_of(self._offer, run.request, indices, tally.size, previews)
+        body: Mapping[str, JSON] | bytes = body_of(self.offer, run.request, indices, tally.size, previews)
         path, headers = "/v1/images/generations", dict[str, str]()
         if run.request.init_image is not None:
             form, kind = await asyncio.to_thread(form_of, body, run.request)
@@ -164,7 +166,7 @@ class Calls:
             path, body, seconds=CALL_SECONDS, most=PICTURES, also=REFUSALS, headers=headers, tries=1
         )
         if answer.status >= 300:
-            refuse(answer, self._offer, self._http.service)
+            refuse(answer, self.offer, self._http.service)
         return await asyncio.to_thread(answer.fields)
 
     async def _streamed(
@@ -185,13 +187,14 @@ class Calls:
 
     async def _read(self, run: Run, index: int, response: ClientResponse) -> Mapping[str, JSON]:
         if response.status >= 300:
-            refuse(await self._http.whole(response), self._offer, self._http.service)
+            refuse(await self._http.whole(response), self.offer, self._http.service)
         if response.content_type == "application/json":  # it does not stream after all
             answer = await self._http.whole(response, most=PICTURES)
             return await asyncio.to_thread(answer.fields)
         events = Events()
         async for chunk in response.content.iter_any():
-            for event in events.feed(chunk):
+            for text in events.feed(chunk):
+                event = await asyncio.to_thread(read_event, text)
                 kind = str(event.get("type"))
                 if kind.endswith(".completed"):
                     return event
@@ -207,7 +210,7 @@ class Calls:
         error = inner if isinstance(inner, Mapping) else event
         detail = self._http.plain(str(error))
         raise_known(
-            str(error.get("code") or error.get("type")), error, self._offer, self._http.service, "", detail
+            str(error.get("code") or error.get("type")), error, self.offer, self._http.service, "", detail
         )
         raise Unavailable(f"{self._http.service} failed inside.", detail=detail, accepted=None)
 
@@ -230,13 +233,13 @@ class Calls:
         tally.prompt = tally.prompt or found.prompt
 
     def _doubtful(self, message: str) -> str:
-        return f"{message} {doubt(self._offer)}"
+        return f"{message} {doubt(self.offer)}"
 
     # --- what it cost, and what is said about it ------------------------------------------------------------
 
     def _count(self, usage: JSON, tally: _Tally) -> None:
         tally.answered += 1
-        rates = self._offer.known.rates if self._offer.known else None
+        rates = self.offer.known.rates if self.offer.known else None
         money = rates.of(usage) if rates is not None and isinstance(usage, Mapping) else None
         if money is not None:
             tally.usage = money + (tally.usage or 0.0)
@@ -249,22 +252,22 @@ class Calls:
             applied["prompt"] = tally.prompt
         return Done(
             device_seconds=seconds,
-            money=self._offer.money(tally.made, tally.size, tally.usage),
-            model=self._offer.model.id,
+            money=self.offer.money(tally.made, tally.size, tally.usage),
+            model=self.offer.model.id,
             notes=self._notes(request, tally),
             applied=applied,
         )
 
     def _notes(self, request: ImageRequest, tally: _Tally) -> tuple[str, ...]:
-        fields, notes = self._offer.fields, []
+        fields, notes = self.offer.fields, []
         if "seed" not in fields:
             notes.append("This service takes no seed: the same seed does not give the same picture.")
-        best = self._offer.model
+        best = self.offer.model
         if request.steps != best.steps and "steps" not in fields:
             notes.append("This service takes no steps: it chooses them itself.")
         if request.guidance_scale != best.guidance_scale and "guidance_scale" not in fields:
             notes.append("This service takes no guidance.")
-        if request.strength is not None and "strength" not in self._offer.params:
+        if request.strength is not None and "strength" not in self.offer.params:
             notes.append("This service takes no strength: it decides how much of the picture changes.")
         if tally.made + len(tally.rejected) < request.count:
             why = f" {tally.trouble.message}" if tally.trouble is not None else ""

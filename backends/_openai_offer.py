@@ -16,20 +16,24 @@ entry's options say what the server honours. Pure but for reading the settings t
     ;format=b64_json       what response_format says; none leaves it out
     ;steps=20  ;guidance=7  the model's best, where it honours them
     ;like=gpt-image-2      the server relays this model of OpenAI's
+
+Another Fairbrush says all that of its models by itself; what an entry says wins.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
+from backends._licences import licence_of
 from backends._openai_models import KNOWN, Known, Size, free_size, known, nearest
 from bot.core.errors import ConfigurationError
 from bot.core.ports import Model, Price
-from bot.core.request import ImageRequest
+from bot.core.request import JSON, ImageRequest
+from bot.core.schedulers import SCHEDULERS
 from bot.core.settings import BackendEntry
 
 OPTIONS: Final = (
@@ -38,6 +42,7 @@ OPTIONS: Final = (
 )
 _ELSEWHERE: Final = ("size", "sizes", "params", "edits", "format", "steps", "guidance", "like")
 _FIELDS: Final = ("steps", "guidance_scale", "seed", "negative_prompt")
+_LEARNT: Final = (*_FIELDS, "scheduler")
 _NAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "sdcpp": {name: name for name in _FIELDS},
@@ -78,7 +83,7 @@ class Offer:
     @property
     def params(self) -> frozenset[str]:
         """For Capabilities: the fields of a request that it honours."""
-        honoured = {name for name in self.fields if name in _FIELDS}
+        honoured = {name for name in self.fields if name in _LEARNT}
         if self.edits:
             honoured |= {"init_image", "mask_image"} if self.known else {"init_image"}
             if self.wrapped:
@@ -155,6 +160,7 @@ def _openai(entry: BackendEntry, model: Known, official: bool) -> Offer:
     if said is not None or not official:
         price = Price(said) if said else None
     best = (1024, 1024)
+    licence, commercial = licence_of(entry.target)
     retired = f"OpenAI shut this model down {model.retired}; name another." if model.retired else ""
     return Offer(
         model=Model(
@@ -164,6 +170,8 @@ def _openai(entry: BackendEntry, model: Known, official: bool) -> Offer:
             height=best[1],
             steps=1,
             guidance_scale=1.0,
+            licence=licence,
+            commercial=commercial,
             advice=retired if official else "",
             price=price,
         ),
@@ -186,10 +194,11 @@ def _generic(entry: BackendEntry) -> Offer:
     best = _size(entry, "size", entry.options.get("size", "1024x1024"))
     if sizes and "size" not in entry.options:
         best = sizes[0]
-    steps = round(entry.number("steps", 20)) if "steps" in fields else 1
-    guidance = entry.number("guidance", 7.0) if "guidance_scale" in fields else 1.0
+    steps = round(entry.number("steps", 20 if "steps" in fields else 1))
+    guidance = entry.number("guidance", 7.0 if "guidance_scale" in fields else 1.0)
     said = _price(entry)
     response_format = entry.options.get("format", "b64_json")
+    licence, commercial = licence_of(entry.target)
     return Offer(
         model=Model(
             id=entry.target,
@@ -198,6 +207,8 @@ def _generic(entry: BackendEntry) -> Offer:
             height=best[1],
             steps=max(1, steps),
             guidance_scale=guidance,
+            licence=licence,
+            commercial=commercial,
             price=Price(said) if said else None,
         ),
         known=None,
@@ -211,6 +222,56 @@ def _generic(entry: BackendEntry) -> Offer:
         most=10,
         price=said or 0.0,
     )
+
+
+def learnt(offer: Offer, entry: BackendEntry, listing: JSON) -> Offer:
+    """The offer with what a server's list of models says about this one beyond OpenAI's format, as Fairbrush
+    does: params, default_size, steps, guidance_scale, scheduler, schedulers, title, licence, commercial,
+    advice. What the entry says stays."""
+    card = _card(offer.model.id, listing)
+    params = card.get("params")
+    if offer.known is not None or not isinstance(params, Sequence) or isinstance(params, str):
+        return offer
+    if "params" not in entry.options:
+        offer = replace(offer, fields={name: name for name in _LEARNT if name in params})
+    said: dict[str, Any] = {}
+    for name in ("title", "licence", "advice", "scheduler"):
+        if isinstance(value := card.get(name), str) and len(value) <= 300:
+            said[name] = value
+    if isinstance(commercial := card.get("commercial"), bool):
+        said["commercial"] = commercial
+    if isinstance(names := card.get("schedulers"), Sequence) and not isinstance(names, str):
+        said["schedulers"] = tuple(name for name in names if isinstance(name, str) and name in SCHEDULERS)
+    if said.get("scheduler") not in said.get("schedulers", ()):
+        said.pop("scheduler", None)
+    said |= _numbers(entry, card)
+    return replace(offer, model=replace(offer.model, **said))
+
+
+def _numbers(entry: BackendEntry, card: Mapping[str, JSON]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    steps, guidance = card.get("steps"), card.get("guidance_scale")
+    if "steps" not in entry.options and isinstance(steps, int) and 1 <= steps <= 500:
+        said["steps"] = int(steps)
+    if "guidance" not in entry.options and isinstance(guidance, int | float) and 0 <= guidance <= 100:
+        said["guidance_scale"] = float(guidance)
+    size = _SIZE.match(str(card.get("default_size")))
+    if size is not None and not {"size", "sizes"} & set(entry.options):
+        said |= {"width": int(size[1]), "height": int(size[2])}
+    return said
+
+
+def _card(model: str, listing: JSON) -> Mapping[str, JSON]:
+    """What a list of models says about one; {} where it is not there."""
+    data = listing.get("data") if isinstance(listing, Mapping) else None
+    cards = data if isinstance(data, Sequence) and not isinstance(data, str) else ()
+    for card in cards:
+        if isinstance(card, Mapping):
+            aliases = card.get("aliases")
+            names = aliases if isinstance(aliases, Sequence) and not isinstance(aliases, str) else ()
+            if model == card.get("id") or model in names:
+                return card
+    return {}
 
 
 def _fields(entry: BackendEntry) -> tuple[Mapping[str, str], bool]:

@@ -81,6 +81,8 @@ def _extras(offer: Offer, request: ImageRequest, seed: int, size: Size) -> dict[
     }
     if request.negative_prompt:
         values["negative_prompt"] = request.negative_prompt
+    if request.scheduler is not None:
+        values["scheduler"] = request.scheduler
     return {name: value for name, value in values.items() if name in offer.fields}
 
 
@@ -211,7 +213,8 @@ def _error_of(answer: Answer) -> Mapping[str, JSON]:
 
 
 class Events:
-    """Server-sent events out of a stream of bytes: feed() gives the JSON objects that are complete."""
+    """Server-sent events out of a stream of bytes: feed() gives the data of those that are complete, for
+    read_event()."""
 
     def __init__(self, most: int = PICTURES) -> None:
         self._most = most
@@ -219,13 +222,13 @@ class Events:
         self._data: list[bytes] = []
         self._held = 0
 
-    def feed(self, chunk: bytes) -> list[Mapping[str, JSON]]:
-        """Raises ProtocolError for an event that is too large or no JSON."""
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Raises ProtocolError for an event that is too large."""
         *lines, rest = chunk.split(b"\n")
         self._held += len(chunk)
         if self._held > self._most:
             raise ProtocolError("The service answered more than can be taken.", accepted=None)
-        events: list[Mapping[str, JSON]] = []
+        events: list[bytes] = []
         for line in lines:
             self._line += line
             events += self._end_line(bytes(self._line).rstrip(b"\r"))
@@ -233,19 +236,22 @@ class Events:
         self._line += rest
         return events
 
-    def _end_line(self, line: bytes) -> list[Mapping[str, JSON]]:
+    def _end_line(self, line: bytes) -> list[bytes]:
         if line.startswith(b"data:"):
             self._data.append(line[5:].strip())
             return []
         if line or not self._data:
             return []
         text, self._data, self._held = b"\n".join(self._data), [], 0
-        if text == b"[DONE]":
-            return []
-        try:
-            event = json.loads(text)
-        except (ValueError, RecursionError):
-            event = None
-        if not isinstance(event, dict):
-            raise ProtocolError("The service answered something that cannot be read.", accepted=None)
-        return [cast("Mapping[str, JSON]", event)]
+        return [] if text == b"[DONE]" else [text]
+
+
+def read_event(text: bytes) -> Mapping[str, JSON]:
+    """The JSON object of an event. Raises ProtocolError."""
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        event = None
+    if not isinstance(event, dict):
+        raise ProtocolError("The service answered something that cannot be read.", accepted=None)
+    return cast("Mapping[str, JSON]", event)

@@ -7,15 +7,15 @@ and charged, and is never sent twice. The options of an entry are in _openai_off
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Final
 
 from yarl import URL
 
 from backends._http import PICTURES, REAL_CLOCK, Http
 from backends._openai_calls import AT_ONCE, Calls, doubt
-from backends._openai_offer import Offer, read_offer
+from backends._openai_offer import Offer, learnt, read_offer
 from backends._runs import Run, Runs
 from bot.core.errors import (
     Cancelled,
@@ -37,7 +37,9 @@ from bot.core.ports import (
     Taken,
 )
 from bot.core.request import ImageRequest
-from bot.core.settings import Settings
+from bot.core.settings import BackendEntry, Settings
+
+log = logging.getLogger(__name__)
 
 OFFICIAL: Final = "https://api.openai.com"
 ASK_SECONDS: Final = 60.0
@@ -69,22 +71,22 @@ def build(target: str, settings: Settings, *, clock: Clock | None = None) -> Ope
         setting="FAIRBRUSH_OPENAI_URL",
         clock=clock,
     )
-    return OpenAIBackend(entry.name, offer, http, official=official, clock=clock)
+    return OpenAIBackend(entry, offer, http, official=official, clock=clock)
 
 
 class OpenAIBackend:
     """See the module. official: it is OpenAI itself, several calls go out at once."""
 
     def __init__(
-        self, name: str, offer: Offer, http: Http, *, official: bool, clock: Clock | None = None
+        self, entry: BackendEntry, offer: Offer, http: Http, *, official: bool, clock: Clock | None = None
     ) -> None:
-        self.name = name
-        self._offer = offer
+        self.name = entry.name
+        self._entry = entry
         self._http = http
         self._official = official
         self._clock = clock or REAL_CLOCK
         self._calls = Calls(offer, http, self._clock, at_once=AT_ONCE if official else 1)
-        self._runs = Runs(name, self._calls.follow)
+        self._runs = Runs(entry.name, self._calls.follow)
         self._asking: asyncio.Task[None] | None = None
         self._asked_at = float("-inf")
         self._reached = False
@@ -96,7 +98,7 @@ class OpenAIBackend:
         self._ask_now_and_then()
         if not self._reached and self._asking is not None:
             await asyncio.wait({self._asking}, timeout=FIRST_SECONDS)
-        offer = self._offer
+        offer = self._calls.offer
         return Capabilities(
             models=(offer.model,) if self._reached else (),
             slots=_SLOTS if self._official else 1,
@@ -110,19 +112,19 @@ class OpenAIBackend:
     async def submit(self, request: ImageRequest, *, job_id: str) -> RemoteRef:
         """Check the request and remember it; nothing is sent before events()."""
         self._runs.check_open()
-        if request.model not in (None, self._offer.model.id):
+        if request.model not in (None, self._calls.offer.model.id):
             raise InvalidRequest(
-                f"There is no model {request.model!r} here; there is {self._offer.model.id!r}.",
+                f"There is no model {request.model!r} here; there is {self._calls.offer.model.id!r}.",
                 field="model",
                 accepted=False,
             )
-        for name in sorted(needs(request) - self._offer.params):
+        for name in sorted(needs(request) - self._calls.offer.params):
             raise InvalidRequest(
-                f"{self._offer.model.title} does not take {name.replace('_', ' ')} here. Leave it out.",
+                f"{self._calls.offer.model.title} does not take {name.replace('_', ' ')} here. Leave it out.",
                 field=name,
                 accepted=False,
             )
-        run = self._runs.add(job_id, request, self._offer.model.id)
+        run = self._runs.add(job_id, request, self._calls.offer.model.id)
         return RemoteRef(self.name, {"job": run.ticket, "sent": False})
 
     async def events(self, ref: RemoteRef) -> AsyncIterator[Event]:
@@ -158,7 +160,7 @@ class OpenAIBackend:
             return Health(False, detail=self._http.trouble)
         if not self._reached:
             return Health(True, loading=True, detail=f"{self._http.service} is being asked.")
-        return Health(True, detail=self._offer.model.title)
+        return Health(True, detail=self._calls.offer.model.title)
 
     async def aclose(self) -> None:
         """Drop all connections."""
@@ -171,12 +173,12 @@ class OpenAIBackend:
     def _lost(self, ref: RemoteRef) -> FairbrushError:
         """A job that this process does not know: whether it was sent is in its reference."""
         if ref.data.get("sent") is True:
-            text = f"The contact to {self._http.service} was lost. {doubt(self._offer)}"
+            text = f"The contact to {self._http.service} was lost. {doubt(self._calls.offer)}"
             return Unavailable(text, accepted=None)
         return Unavailable("The image backend no longer knows this job.", accepted=False)
 
     async def _leave(self, run: Run) -> None:
-        run.end(Unavailable(f"The image backend was closed. {doubt(self._offer)}", accepted=None))
+        run.end(Unavailable(f"The image backend was closed. {doubt(self._calls.offer)}", accepted=None))
 
     # --- whether it is there --------------------------------------------------------------------------------
 
@@ -188,9 +190,13 @@ class OpenAIBackend:
             self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> None:
-        with suppress(Unavailable, TimedOut):
-            with suppress(FairbrushError):
-                await self._http.poll("/v1/models", seconds=10.0, most=PICTURES, also=(404, 405, 501))
-                self._reached = True
-                return
-            self._reached = self._reached or not self._http.trouble.endswith("reached.")
+        try:
+            answer = await self._http.poll("/v1/models", seconds=10.0, most=PICTURES, also=(404, 405, 501))
+            if answer.status < 300 and not self._official:
+                self._calls.offer = learnt(self._calls.offer, self._entry, answer.json())
+        except (Unavailable, TimedOut) as error:
+            log.info("%s: not reached: %s", self.name, error.detail)
+            return
+        except FairbrushError as error:
+            log.info("%s: its list of models says nothing: %s", self.name, error.detail)
+        self._reached = True

@@ -20,7 +20,7 @@ from PIL import Image as Raster
 from backends._http import Http
 from backends._openai_models import KNOWN, free_size
 from backends._openai_offer import read_offer
-from backends._openai_wire import Events
+from backends._openai_wire import Events, read_event
 from backends.openai import OpenAIBackend, build, create
 from bot.core.errors import (
     AuthFailed,
@@ -34,6 +34,7 @@ from bot.core.errors import (
 )
 from bot.core.pictures import size_of
 from bot.core.ports import (
+    Backend,
     CancelOutcome,
     Clock,
     Done,
@@ -47,8 +48,9 @@ from bot.core.ports import (
 )
 from bot.core.request import MAX_SEED, Image, ImageRequest
 from bot.core.settings import BackendEntry, Secret, Settings
-from tests.backend_contract import collect
-from tests.fakes.backend import flat_png
+from tests.backend_contract import BackendContract, collect
+from tests.fakes.api_house import ApiHouse, api_house
+from tests.fakes.backend import colour_of, flat_png
 from tests.fakes.clock import HandClock, HurriedClock
 from tests.fakes.openai import FakeOpenAI
 from tests.hosted_contract import HostedContract, World, hosted_world
@@ -60,7 +62,7 @@ def at_openai(
     """A backend that takes the local server for OpenAI itself."""
     entry = BackendEntry("openai", model, options)
     http = Http(fake.url, headers={"Authorization": f"Bearer {fake.secret}"}, service="OpenAI", clock=clock)
-    return OpenAIBackend(entry.name, read_offer(entry, official=True), http, official=True, clock=clock)
+    return OpenAIBackend(entry, read_offer(entry, official=True), http, official=True, clock=clock)
 
 
 def elsewhere(
@@ -74,6 +76,17 @@ def elsewhere(
         secrets={"OPENAI_API_KEY": Secret(fake.secret)},
     )
     return build(model, settings, clock=clock)
+
+
+def at_fairbrush(home: ApiHouse, model: str = "fake", **options: str) -> OpenAIBackend:
+    """A backend of another Fairbrush."""
+    settings = Settings(
+        data_dir=Path("unused"),
+        backends=(BackendEntry("openai", model, options),),
+        service_urls={"openai": home.url},
+        secrets={"OPENAI_API_KEY": Secret(home.key)},
+    )
+    return build(model, settings)
 
 
 class TestAtOpenAI(HostedContract):
@@ -92,9 +105,21 @@ class TestStreamed(HostedContract):
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
         fake, clock = FakeOpenAI(), HurriedClock()
+        fake.cannot |= {"picture:oversized"}  # 28 MB thrice, and the same code as in one piece
         make = lambda: at_openai(fake, previews="2", clock=clock.clock)  # noqa: E731
         async with hosted_world(fake, clock, make) as world:
             yield world
+
+
+class TestAtAnotherFairbrush(BackendContract):
+    """The API that Fairbrush serves itself: what its models take is learnt from it."""
+
+    @pytest.fixture
+    async def backend(self, tmp_path: Path) -> AsyncIterator[Backend]:
+        async with api_house(tmp_path) as home:
+            backend = at_fairbrush(home)
+            yield backend
+            await backend.aclose()
 
 
 class TestElsewhere(HostedContract):
@@ -380,7 +405,7 @@ def test_events_are_read_wherever_the_stream_is_cut(cut: int) -> None:
     text = b': hello\n\nevent: a\ndata: {"n": 1}\n\ndata: {"n":\ndata: 2}\r\n\r\ndata: [DONE]\n\n'
     events = Events()
     found = [event for at in range(0, len(text), cut) for event in events.feed(text[at : at + cut])]
-    assert found == [{"n": 1}, {"n": 2}]
+    assert [read_event(event) for event in found] == [{"n": 1}, {"n": 2}]
 
 
 def test_an_event_without_end_is_not_read_for_ever() -> None:
@@ -484,6 +509,26 @@ async def test_no_key_is_sent_where_there_is_none(other: FakeOpenAI) -> None:
     with pytest.raises(AuthFailed):
         await run(backend, make_request())
     assert "Authorization" not in other.calls[0].headers
+
+
+async def test_another_fairbrush_honours_what_it_says_that_it_does(tmp_path: Path) -> None:
+    async with api_house(tmp_path) as home:
+        backend = at_fairbrush(home, steps="9", previews="2")
+        capabilities = await backend.capabilities()
+        (model,) = capabilities.models
+        assert capabilities.params >= {"steps", "guidance_scale", "seed", "negative_prompt", "scheduler"}
+        assert (model.title, model.width, model.steps) == ("Flat colours", 64, 9)
+        assert model.schedulers == ("Euler", "Euler a")
+        request = make_request(width=72, height=64, steps=3, scheduler="Euler a", seed=300, count=2)
+        events = await run(backend, request)
+        pictures = sorted((e for e in events if isinstance(e, ImageReady)), key=lambda e: e.index)
+        assert [picture.seed for picture in pictures] == [300, 301]
+        for picture in pictures:
+            with Raster.open(io.BytesIO(picture.data)) as image:
+                assert image.convert("RGB").getpixel((0, 0)) == colour_of(picture.seed)
+        assert any(isinstance(event, Preview) for event in events)
+        done = done_of(events)
+        assert (done.money, done.notes, done.applied) == (None, (), {})
 
 
 # --- life and death ---------------------------------------------------------------------------------------
