@@ -18,7 +18,6 @@ from bot.core.pictures import exact_size
 from bot.core.request import JSON, Image, ImageRequest
 from bot.core.schedulers import SCHEDULER_ALIASES, SCHEDULERS
 
-USUAL_SCHEDULER: Final = "DPM++ 2M"
 _OTHER_MODELS: Final = ("LCM", "TCD", "Flow Euler", "SASolver", "DPM++ SDE", "DPM++ 3M SDE", "DPM++ 2M SDE")
 OFFERED_SCHEDULERS: Final = tuple(
     name
@@ -98,11 +97,13 @@ def inputs_of(request: ImageRequest, seed: int, wording: Wording) -> dict[str, J
 def _call(request: ImageRequest, wording: Wording) -> dict[str, JSON]:
     words, picture, mask = PIPELINES[wording.pipelines]
     pipeline = words if request.init_image is None else picture if request.mask_image is None else mask
-    return {
+    call: dict[str, JSON] = {
         "PIPELINE": pipeline,
-        "SCHEDULER": SCHEDULERS[request.scheduler or USUAL_SCHEDULER].class_name,
         "safety_checker": "true" if wording.safety_checker else "false",  # strings, as documented
     }
+    if request.scheduler is not None:  # else the endpoint's own
+        call["SCHEDULER"] = SCHEDULERS[request.scheduler].class_name
+    return call
 
 
 def _encoded(image: Image, request: ImageRequest) -> str:

@@ -33,7 +33,7 @@ from yarl import URL
 from backends._http import REAL_CLOCK, Http, poll_delays
 from backends._licences import licence_of
 from backends._remote import Remote
-from backends._salad_inputs import OFFERED_SCHEDULERS, PIPELINES, REFUSED_SCHEDULERS, USUAL_SCHEDULER, Wording
+from backends._salad_inputs import OFFERED_SCHEDULERS, PIPELINES, REFUSED_SCHEDULERS, Wording
 from backends._salad_wire import SaladWire
 from bot.core.errors import ConfigurationError
 from bot.core.ports import Backend, Clock, Model, Price
@@ -122,7 +122,6 @@ def _model(entry: BackendEntry, endpoint: str, *, paid: bool) -> Model:
         height=height,
         steps=_whole(entry, "steps", 30),
         guidance_scale=entry.number("guidance", 7.5),
-        scheduler=USUAL_SCHEDULER,
         licence=licence,
         commercial=commercial,
         schedulers=OFFERED_SCHEDULERS,
