@@ -48,6 +48,7 @@ class Api:
         self._door = Door()
         self._context = Context(settings, self._door)
         self._hooks = Webhooks(reach)
+        self._started = asyncio.Event()
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """All APIs' routes."""
@@ -57,6 +58,7 @@ class Api:
         """Serve until cancelled."""
         self._context.sign_with(studio.settings.secret(SECRET))
         self._door.open(studio)
+        self._started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -71,8 +73,9 @@ class Api:
         await self._hooks.aclose()
 
     async def _tell(self, address: Address, result: ImageResult) -> None:
+        await self._started.wait()  # what was left of an earlier run comes before run() is called
         if (studio := self._door.studio) is None:
-            raise Unavailable("The program is starting.", retry_after=1.0)
+            raise Unavailable("The program is stopping.")
         await salad_jobs.tell(self._context, studio, self._hooks, address, result)
 
 
