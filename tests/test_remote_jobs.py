@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from backends import _remote
 from backends._http import Http
 from backends._remote import Remote
 from backends._wire import (
@@ -258,6 +259,22 @@ async def test_a_cancel_while_the_job_is_sent_stops_it_once_it_is_known(
     await asyncio.sleep(0)
     box.gate.set()
     assert await cancelling is CancelOutcome.CANCELLED
+    with pytest.raises(Cancelled):
+        await watching
+    assert box.stopped == ["0"]
+
+
+async def test_a_post_that_outlasts_a_cancel_is_stopped_all_the_same(
+    box: Paintbox, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_remote, "CANCEL_PATIENCE", 0.01)
+    box.gate.clear()
+    box.looks["0"] = [Working(0.1)]
+    ref = await remote.submit(REQUEST, job_id="j")
+    watching = asyncio.ensure_future(collect(remote.events(ref)))
+    await box.reached.wait()
+    assert await remote.cancel(ref) is CancelOutcome.REQUESTED
+    box.gate.set()
     with pytest.raises(Cancelled):
         await watching
     assert box.stopped == ["0"]
