@@ -26,6 +26,7 @@ FREE_STEPS: Final = 50
 """Model calls a picture above which the Horde asks for kudos in advance, which nobody anonymous has."""
 FREE_PIXELS: Final = 1024 * 1024
 """Likewise pixels, while it is idle; the busier it is, the fewer, down to 576 x 576."""
+FREE_LCM_STEPS: Final = 10
 ADVICE: Final = (
     "Your prompt leaves this machine: volunteers of the AI Horde make the picture and can read it."
 )
@@ -57,6 +58,7 @@ _DOUBLE: Final = frozenset({"k_heun", "k_dpm_2", "k_dpm_2_a", "k_dpmpp_sde"})
 _LARGE: Final = re.compile(r"xl|pony|illustrious|noob|animagine|flux|cascade|qwen|z-image", re.IGNORECASE)
 _DIRECT: Final = re.compile(r"flux|z-image", re.IGNORECASE)
 _FEW: Final = re.compile(r"turbo|lightning|schnell|hyper|lcm", re.IGNORECASE)
+_OVER: Final = re.compile(r"over (\d{2,4})x(\d{2,4})")
 _HASHES: Final = re.compile(r"#{3,}")
 
 _FIELD_OF: Final[Mapping[str, str]] = {
@@ -90,13 +92,16 @@ def fitted(width: int, height: int) -> tuple[int, int]:
     return min(max(wide, _STEP), _MOST_SIDE), min(max(high, _STEP), _MOST_SIDE)
 
 
-def counted_steps(request: ImageRequest) -> int:
-    """Steps as the Horde counts them: some samplers call the model twice in each."""
+def free_steps(request: ImageRequest) -> int:
+    """The most steps of such a request that nobody needs kudos for: some samplers call the model twice in
+    each, and a picture to start from saves some."""
     sampler, _ = SAMPLERS.get(request.scheduler or "Euler a", ("k_euler_a", False))
-    steps = float(request.steps * (2 if sampler in _DOUBLE else 1))
-    if request.init_image is not None and request.mask_image is None and request.strength is not None:
-        steps *= request.strength
-    return round(steps)
+    if sampler == "lcm":
+        return FREE_LCM_STEPS
+    most = FREE_STEPS / (2 if sampler in _DOUBLE else 1)
+    if request.init_image is not None and request.mask_image is None and request.strength:
+        most /= request.strength
+    return int(most)
 
 
 # --- going out --------------------------------------------------------------------------------------------
@@ -165,9 +170,11 @@ def refuse(answer: Answer, *, anonymous: bool) -> None:
         )
     if code in _KUDOS:
         way = " An account of the AI Horde (HORDE_API_KEY) has more." if anonymous else ""
+        limit = _OVER.search(says)
+        most = f" above {limit[1]}×{limit[2]}" if limit else " of this size"
         raise QuotaExceeded(
-            "The AI Horde is busy and takes this only for kudos that are not there. Ask for a smaller "
-            f"picture or fewer steps.{way}",
+            f"The AI Horde is busy: a picture{most} needs kudos that are not there. Ask for a smaller one or "
+            f"fewer steps.{way}",
             detail=detail,
             accepted=False,
         )
@@ -187,16 +194,17 @@ def _code(answer: Answer) -> str:
 
 
 def models_in(listing: JSON, target: str, *, anonymous: bool) -> tuple[Model, ...]:
-    """The models that volunteers offer now, those with most workers first; target: that one alone."""
+    """The models that volunteers offer now, those with most workers first; target: that one alone. anonymous:
+    those of small pictures come first, which are made for nothing even while the Horde is busy."""
     items = listing if isinstance(listing, Sequence) and not isinstance(listing, str) else []
-    ranked: list[tuple[float, float, str]] = []
+    ranked: list[tuple[bool, float, float, str]] = []
     for item in items:
         if not isinstance(item, Mapping) or item.get("type", "image") != "image":
             continue
         name, count, eta = item.get("name"), _number(item.get("count")), _number(item.get("eta"))
         if isinstance(name, str) and name and count > 0 and len(name) <= 200 and name.isprintable():
-            ranked.append((-count, eta, name))
-    names = list(dict.fromkeys(name for _, _, name in sorted(ranked)))
+            ranked.append((anonymous and bool(_LARGE.search(name)), -count, eta, name))
+    names = list(dict.fromkeys(name for *_, name in sorted(ranked)))
     if target:
         names = [name for name in names if name.casefold() == target.casefold()]
     return tuple(_model(name, anonymous) for name in names[:MOST_MODELS])

@@ -19,12 +19,11 @@ from typing import Final
 from backends._horde_format import (
     ANONYMOUS,
     FREE_PIXELS,
-    FREE_STEPS,
     NOTE,
     SAMPLERS,
     body_of,
-    counted_steps,
     fitted,
+    free_steps,
     models_in,
     refuse,
 )
@@ -92,8 +91,7 @@ class HordeWire(Wire):
             )
         if not self._anonymous:
             return
-        if counted_steps(request) > FREE_STEPS:
-            most = FREE_STEPS * request.steps // counted_steps(request)
+        if request.steps > (most := free_steps(request)):
             raise InvalidRequest(
                 f"Without an account the AI Horde takes at most {most} steps of this scheduler. "
                 f"Try --steps {most}.",

@@ -272,6 +272,7 @@ async def test_too_many_requests_at_once_are_tried_again_and_then_told(fake: Hor
     [
         ({"steps": 51}, "steps", "--steps 50"),
         ({"steps": 40, "scheduler": "Heun"}, "steps", "--steps 25"),
+        ({"steps": 11, "scheduler": "LCM"}, "steps", "--steps 10"),
         ({"width": 1216, "height": 1024}, "size", "1024×1024"),
     ],
 )
@@ -297,7 +298,7 @@ async def test_a_scheduler_that_the_horde_lacks_is_refused_by_name(fake: HordeFa
 
 async def test_models_come_by_their_workers_and_say_who_reads_the_prompt(fake: HordeFake) -> None:
     fake.models["Nobody's"] = 0
-    backend = backend_on(fake, key="-")
+    backend = backend_on(fake)
     capabilities = await backend.capabilities()
     await backend.aclose()
     names = [model.id for model in capabilities.models]
@@ -305,10 +306,28 @@ async def test_models_come_by_their_workers_and_say_who_reads_the_prompt(fake: H
     large, small, flux = capabilities.models
     assert (large.width, small.width, flux.guidance_scale) == (1024, 512, 1.0)
     assert "can read it" in small.advice
-    assert "public" in small.advice
+    assert "public" not in small.advice
     assert small.price is None
     assert capabilities.resumable
     assert capabilities.checks_content
+
+
+async def test_nobody_anonymous_is_offered_first_what_needs_kudos_while_it_is_busy(
+    fake: HordeFake,
+) -> None:
+    backend = backend_on(fake, key="-")
+    first, *_ = (await backend.capabilities()).models
+    await backend.aclose()
+    assert (first.id, first.width, first.height) == ("Deliberate", 512, 512)
+    assert "public" in first.advice
+
+
+async def test_a_busy_horde_says_up_to_which_size_it_takes_pictures(fake: HordeFake) -> None:
+    fake.refuse(403, "KudosUpfront", "Due to heavy demand, for requests over 576x576 or over 50 steps ...")
+    with pytest.raises(QuotaExceeded) as caught:
+        await run(backend_on(fake, key="-"), make_request(width=768, height=768))
+    assert "above 576×576" in caught.value.message
+    assert "HORDE_API_KEY" in caught.value.message
 
 
 async def test_one_model_alone_where_the_entry_names_it(fake: HordeFake) -> None:
