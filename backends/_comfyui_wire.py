@@ -145,7 +145,7 @@ class ComfyWire(Wire):
         values, applied = self._values(request)
         for word, image in (("init_image", request.init_image), ("mask_image", request.mask_image)):
             if image is not None and workflow.has(word):
-                values[word] = await _upload(http, f"{ticket}-{word}", image)
+                values[word] = await _upload(http, f"{prompt_id}-{word}", image)
         handle: dict[str, JSON] = {"id": prompt_id, "output": workflow.output, "applied": applied}
         return await self._hand_in(http, workflow, fill(workflow, values), handle)
 

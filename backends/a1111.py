@@ -21,7 +21,7 @@ from backends._checking import check_options, check_pictures, checked_model, che
 from backends._fresh import Fresh
 from backends._http import REAL_CLOCK, Http
 from backends._runs import Run, Runs
-from bot.core.errors import ConfigurationError, FairbrushError, Fault, Unavailable
+from bot.core.errors import ConfigurationError, FairbrushError, Unavailable
 from bot.core.ports import Backend, CancelOutcome, Capabilities, Clock, Event, Health, RemoteRef
 from bot.core.request import ImageRequest
 from bot.core.settings import Settings
@@ -156,7 +156,7 @@ class A1111:
                 poll=self._poll,
                 show=self._previews,
             ).follow()
-        except Fault:
+        except FairbrushError:
             self._offer.doubt()
             raise
 

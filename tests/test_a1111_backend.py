@@ -35,11 +35,12 @@ from bot.core.ports import (
     Queued,
     RemoteRef,
 )
-from bot.core.request import Image, ImageRequest
+from bot.core.request import Image, ImageRequest, State
 from bot.core.settings import BackendEntry, Secret, Settings
 from tests.backend_contract import BackendContract, collect
 from tests.fakes.a1111 import FakeA1111, error, fake_a1111, hang_up, reply
 from tests.fakes.backend import flat_png
+from tests.fakes.house import house
 
 CANARY = "hush:canary-1f9d2c7b"
 TXT2IMG, IMG2IMG = "/sdapi/v1/txt2img", "/sdapi/v1/img2img"
@@ -548,3 +549,15 @@ async def test_the_password_is_sent_and_shown_nowhere(
     told = f"{failure.message} {failure.detail} {refused.message} {refused.detail} {caplog.text} {backend!r}"
     assert password not in told
     await backend.aclose()
+
+
+async def test_a_request_goes_through_the_whole_program(tmp_path: Path, server: FakeA1111) -> None:
+    entry = BackendEntry("a1111", server.url)
+    async with house(tmp_path, backends=[backend_of(server)], entries=[entry]) as home:
+        ticket = await home.ask("a red fox --size 64x64 --steps 4 --count 2 --scheduler ddim")
+        page = home.page("k0")
+        await home.until_passing(lambda: bool(page.delivered))
+        result = page.delivered[-1]
+        assert result.group_id == ticket.group_id
+        assert (result.state, len(result.pictures), result.money) == (State.DONE, 2, None)
+        assert result.pictures[0].recipe["scheduler"] == "DDIM"

@@ -15,12 +15,13 @@ import pytest
 from backends.comfyui import ComfyUI, build, create
 from bot.core.errors import Cancelled, ConfigurationError, FairbrushError, InvalidRequest, Unavailable
 from bot.core.ports import Backend, CancelOutcome, Done, Event, ImageReady, Preview, Progress, Queued, Taken
-from bot.core.request import Image, ImageRequest
+from bot.core.request import Image, ImageRequest, State
 from bot.core.settings import BackendEntry, Settings
-from tests.backend_contract import collect
+from tests.backend_contract import BackendContract, collect
 from tests.fakes.backend import flat_png
 from tests.fakes.clock import HurriedClock
 from tests.fakes.comfyui import ComfyFake
+from tests.fakes.house import house
 from tests.hosted_contract import HostedContract, World, as_stored, hosted_world
 
 REQUEST = ImageRequest("a red fox", 64, 64, steps=4, guidance_scale=7.5, seed=7)
@@ -89,12 +90,11 @@ class TestContract(HostedContract):
         assert "charged" not in caught.value.message
 
 
-class TestContractOfAnOlderServer(TestContract):
+class TestContractOfAnOlderServer(BackendContract):
     @pytest.fixture
-    async def fake(self) -> ComfyFake:
-        fake = ComfyFake(old=True)
-        fake.cannot = fake.cannot | {"cancel:late"}
-        return fake
+    async def backend(self) -> AsyncIterator[Backend]:
+        async with a_world(ComfyFake(old=True)) as world:
+            yield world.backend
 
 
 # --- settings ---------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ async def test_what_cannot_be_done_is_refused_before_anything_is_sent(
 
 async def test_a_model_that_was_removed_is_named(fake: ComfyFake, backend: Backend) -> None:
     await backend.capabilities()
-    fake.checkpoints.pop()
+    fake.nodes.checkpoints.pop()
     refused = await fail(backend, replace(REQUEST, model="SDXL/sd_xl_base_1.0"))
     assert isinstance(refused, InvalidRequest)
     assert (refused.field, refused.accepted) == ("model", False)
@@ -491,3 +491,17 @@ def test_it_is_a_backend_by_its_entry() -> None:
     backend = create("http://gpu1:8188", settings)
     assert isinstance(backend, ComfyUI)
     assert backend.name == "comfyui:http://gpu1:8188"
+
+
+async def test_a_request_goes_through_the_whole_program(tmp_path: Path, fake: ComfyFake) -> None:
+    await fake.start()
+    entry = BackendEntry("comfyui", fake.url)
+    async with house(tmp_path, backends=[build(entry)], entries=[entry]) as home:
+        ticket = await home.ask("a red fox --size 64x64 --steps 4 --count 2")
+        page = home.page("k0")
+        await home.until_passing(lambda: bool(page.delivered))
+        result = page.delivered[-1]
+        assert result.group_id == ticket.group_id
+        assert (result.state, len(result.pictures), result.money) == (State.DONE, 2, None)
+        assert result.model == "v1-5-pruned-emaonly"
+    await fake.stop()

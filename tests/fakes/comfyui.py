@@ -18,39 +18,8 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from tests.fakes.backend import flat_png
+from tests.fakes.comfyui_nodes import Nodes, Prompt
 from tests.fakes.hosted import STACK, HostedFake
-
-SAMPLERS = ["euler", "euler_ancestral", "dpmpp_2m", "dpmpp_2s_ancestral", "ddim", "uni_pc"]
-SCHEDULES = ["normal", "karras", "exponential", "sgm_uniform", "simple"]
-CHECKPOINTS = ["v1-5-pruned-emaonly.safetensors", "SDXL/sd_xl_base_1.0.safetensors"]
-NUMBER: list[Any] = ["INT", {"default": 0}]
-
-
-@dataclass
-class Prompt:
-    """One prompt. number: its place; client: who handed it in; interrupted: it is to be left."""
-
-    number: int
-    id: str
-    graph: dict[str, Any]
-    client: str
-    extra: dict[str, Any]
-    interrupted: bool = False
-
-    def entry(self) -> list[Any]:
-        """As /queue and /history show it."""
-        return [self.number, self.id, self.graph, self.extra, []]
-
-    def inputs(self, *classes: str) -> dict[str, Any]:
-        """The inputs of the first node of these classes."""
-        found = (node["inputs"] for node in self.graph.values() if node["class_type"] in classes)
-        return next(found, {})
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height that the graph asks for."""
-        inputs = self.inputs("EmptyLatentImage", "ImageScale")
-        return int(inputs["width"]), int(inputs["height"])
 
 
 @dataclass
@@ -62,7 +31,7 @@ class Client:
 
 
 class ComfyFake(HostedFake):
-    """See the module. lacks: classes of nodes that it does not have; combo: choices are in the newer form;
+    """See the module. nodes: those that it has;
     prompts: all that were handed in; uploads: pictures by file; deaf: it refuses websockets; seen: method and
     path of every request; interrupts: prompts that were interrupted; made: prompts that were carried out."""
 
@@ -73,12 +42,10 @@ class ComfyFake(HostedFake):
     ) -> None:
         super().__init__()
         self.old = old
-        self.combo = combo
-        self.lacks = lacks
+        self.nodes = Nodes(combo=combo, lacks=lacks)
         self.deaf = False
         self.answers_lost = 0  # connections to break once a prompt is taken
         self.out_of_memory = False
-        self.checkpoints = list(CHECKPOINTS)
         self.prompts: list[Prompt] = []
         self.pending: list[Prompt] = []
         self.running: Prompt | None = None
@@ -158,38 +125,9 @@ class ComfyFake(HostedFake):
         ]
         return routes if self.old else [*routes, web.post("/api/jobs/{id}/cancel", self._cancel)]
 
-    def _choice(self, values: list[str]) -> list[Any]:
-        return ["COMBO", {"options": values}] if self.combo else [values, {}]
-
-    def _nodes(self) -> dict[str, dict[str, Any]]:
-        link = ["LATENT"]
-        required: dict[str, dict[str, Any]] = {
-            "CheckpointLoaderSimple": {"ckpt_name": self._choice(self.checkpoints)},
-            "CLIPTextEncode": {"text": ["STRING", {"multiline": True}], "clip": link},
-            "EmptyLatentImage": {"width": NUMBER, "height": NUMBER, "batch_size": NUMBER},
-            "KSampler": {
-                "seed": NUMBER,
-                "steps": NUMBER,
-                "cfg": ["FLOAT", {}],
-                "sampler_name": self._choice(SAMPLERS),
-                "scheduler": self._choice(SCHEDULES),
-                "denoise": ["FLOAT", {}],
-            },
-            "VAEDecode": {"samples": link},
-            "VAEEncode": {"pixels": link},
-            "PreviewImage": {"images": link},
-            "SaveImage": {"images": link},
-            "LoadImage": {"image": self._choice(["example.png"])},
-            "ImageScale": {"image": link, "width": NUMBER, "height": NUMBER},
-            "ImageToMask": {"image": link},
-            "SetLatentNoiseMask": {"samples": link, "mask": link},
-            "ImageCompositeMasked": {"destination": link, "source": link},
-        }
-        return {name: inputs for name, inputs in required.items() if name not in self.lacks}
-
     async def _node(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        inputs = self._nodes().get(name)
+        inputs = self.nodes.known().get(name)
         entry = {"input": {"required": inputs, "optional": {}}, "name": name}
         return web.json_response({} if inputs is None else {name: entry})
 
@@ -199,7 +137,7 @@ class ComfyFake(HostedFake):
         if spoilt is not None:
             return spoilt
         body = await request.json()
-        errors = self._wrong(body["prompt"])
+        errors = self.nodes.wrong(body["prompt"], self.uploads)
         if errors:
             refusal = {
                 "type": "prompt_outputs_failed_validation",
@@ -228,34 +166,6 @@ class ComfyFake(HostedFake):
         self.pending.append(prompt)
         self._news.set()
         return prompt
-
-    def _wrong(self, graph: dict[str, Any]) -> dict[str, Any]:
-        """node_errors, as the real one words them."""
-        errors = {}
-        for node_id, node in graph.items():
-            known = self._nodes()[node["class_type"]]
-            found = [
-                {
-                    "type": "value_not_in_list",
-                    "message": "Value not in list",
-                    "details": f"{name}: '{node['inputs'].get(name)}' not in list",
-                    "extra_info": {"input_name": name},
-                }
-                for name, spec in known.items()
-                if not self._fits(node["class_type"], spec, node["inputs"].get(name))
-            ]
-            if found:
-                errors[node_id] = {"errors": found, "dependent_outputs": [], "class_type": node["class_type"]}
-        return errors
-
-    def _fits(self, class_type: str, spec: list[Any], value: Any) -> bool:
-        if class_type == "LoadImage":
-            return str(value).removesuffix(" [temp]") in self.uploads
-        choices = spec[1]["options"] if spec[0] == "COMBO" else spec[0]
-        if isinstance(choices, list):
-            return value in choices
-        kinds: dict[str, type | tuple[type, ...]] = {"INT": int, "FLOAT": (int, float), "STRING": str}
-        return isinstance(value, kinds.get(choices, list))
 
     async def _queue(self, _: web.Request) -> web.Response:
         running = [] if self.running is None else [self.running.entry()]
@@ -314,7 +224,8 @@ class ComfyFake(HostedFake):
         image = post["image"]
         assert isinstance(image, web.FileField)
         assert (post["type"], post["overwrite"]) == ("temp", "true")
-        folder = str(post["subfolder"])  # type: ignore[str-bytes-safe] - a field of text
+        folder = post["subfolder"]
+        assert isinstance(folder, str)
         self.uploads[f"{folder}/{image.filename}"] = image.file.read()
         return web.json_response({"name": image.filename, "subfolder": folder, "type": "temp"})
 
