@@ -109,6 +109,7 @@ class Studio:
             limits=self._limits_for,
         )
         self.accepting = True
+        self.deletions = 0  # begun so far: what was remembered of results before the last one may be gone
 
     @property
     def unsettled(self) -> int:
@@ -405,4 +406,5 @@ class Studio:
         moderator: `by` may delete what others of the guild made. Goes on where the caller goes away.
         Raises NotFound, or Forbidden where it is somebody else's.
         """
+        self.deletions += 1
         await self._remakes.delete(group_id, by, moderator=moderator)
