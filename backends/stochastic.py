@@ -15,11 +15,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from backends._http import Http, Missing, poll_delays
+from backends._http import Answer, Http, Missing, poll_delays
 from backends._licences import licence_of
 from backends._remote import Remote
 from backends._wire import Ended, Facts, Finished, Found, Handle, Look, Waiting, Wire, Working, one_by_one
-from bot.core.errors import ConfigurationError, InvalidRequest, ProtocolError, Unavailable
+from bot.core.errors import (
+    Cancelled,
+    ConfigurationError,
+    ContentRejected,
+    FairbrushError,
+    InvalidRequest,
+    ProtocolError,
+    Unavailable,
+)
 from bot.core.ports import Backend, Capabilities, Clock, Model, Price
 from bot.core.request import JSON, ImageRequest
 from bot.core.settings import Settings
@@ -30,6 +38,7 @@ OTHER_URL: Final = "https://api-dev.stochastic.ai"
 
 _SLOTS: Final = 4
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_FAILED: Final = frozenset({400, 410, 422})
 _PARAMS: Final = frozenset({"steps", "guidance_scale", "seed"})
 
 
@@ -113,10 +122,9 @@ class StochasticWire(Wire):
     async def look(self, http: Http, job: Handle, facts: Facts) -> Look:
         """GET; there are pictures, or it is waiting, or the answer is a refusal: then it has failed."""
         url = str(job.get("url") or f"/v1/modelApi/inference/{job.get('id')}")
-        try:
-            answer = await http.poll(url)
-        except InvalidRequest as error:
-            return Ended(Unavailable("Stochastic failed at this job.", detail=error.detail, accepted=True))
+        answer = await http.poll(url, also=_FAILED)
+        if answer.status in _FAILED:
+            return Ended(_failure(answer))
         fields = answer.fields()
         data = fields.get("data")
         data = data if isinstance(data, Mapping) else {}
@@ -124,9 +132,24 @@ class StochasticWire(Wire):
         if links:
             return Finished(tuple(Found(index, link) for index, link in enumerate(links[: facts.count])))
         if fields.get("success") is False:
-            return Ended(Unavailable("Stochastic failed at this job.", detail=answer.text(), accepted=True))
+            return Ended(_failure(answer))
         ahead = _ahead(data.get("queuePosition", job.get("ahead")))
         return Waiting(ahead) if ahead else Working(phase="Working at Stochastic")
+
+
+def _failure(answer: Answer) -> FairbrushError:
+    """Why there are no pictures. The original says nothing of that; other servers of the format say more."""
+    says = answer.says()
+    value = answer.json() if says else None  # it is JSON, then
+    data = value.get("data") if isinstance(value, Mapping) else None
+    status = data.get("status") if isinstance(data, Mapping) else ""
+    detail = f"{answer.status}: {answer.text()}"
+    if status == "withheld":
+        return ContentRejected(says, detail=detail, accepted=True)
+    if status == "cancelled":
+        return Cancelled("The job was cancelled at the service.", detail=detail, accepted=True)
+    why = f": {says}" if says else "."
+    return Unavailable(f"Stochastic failed at this job{why}", detail=detail, accepted=True)
 
 
 def _links(images: JSON) -> list[str]:

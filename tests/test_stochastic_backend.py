@@ -12,7 +12,15 @@ from typing import cast
 import pytest
 
 from backends.stochastic import build, create
-from bot.core.errors import AuthFailed, ConfigurationError, InvalidRequest, Unavailable
+from bot.core.errors import (
+    AuthFailed,
+    Cancelled,
+    ConfigurationError,
+    ContentRejected,
+    FairbrushError,
+    InvalidRequest,
+    Unavailable,
+)
 from bot.core.ports import (
     CancelOutcome,
     Done,
@@ -195,6 +203,16 @@ class TestStochasticBackend(HostedContract):
         assert done.money == pytest.approx(0.06)
         assert (await paid.capabilities()).models[0].price == Price(per_image=0.02)
         await paid.aclose()
+
+    @pytest.mark.parametrize(
+        ("ending", "kind"), [("withheld", ContentRejected), ("failed", Unavailable), ("cancelled", Cancelled)]
+    )
+    async def test_an_end_that_the_service_explains_is_told(
+        self, world: World, ending: str, kind: type[FairbrushError]
+    ) -> None:
+        cast(StochasticFake, world.fake).ending = ending
+        error = await self.fails(world, kind, True)
+        assert ("This is how it ended." in error.message) is (ending != "cancelled")
 
     async def test_a_model_that_the_service_does_not_have_is_told_as_such(self, world: World) -> None:
         cast(StochasticFake, world.fake).model = "another"

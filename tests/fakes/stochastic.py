@@ -27,7 +27,8 @@ class StochasticJob:
 
 class StochasticFake(HostedFake):
     """See the module. model: the one it has; polls: polls until a job is done; position: queuePosition as it
-    is given; other_host: what responseUrl names instead of this server."""
+    is given; other_host: what responseUrl names instead of this server; ending: jobs end so, without
+    pictures, as servers of ours say it."""
 
     cannot = frozenset({"cancel:late"})
 
@@ -37,6 +38,7 @@ class StochasticFake(HostedFake):
         self.polls = polls
         self.position = position
         self.other_host = ""
+        self.ending = ""
         self.jobs: dict[str, StochasticJob] = {}
         self.bodies: list[dict[str, Any]] = []
 
@@ -79,6 +81,10 @@ class StochasticFake(HostedFake):
             return _error(404, "No such request")
         if self.due("job:failed"):
             return _error(422, STACK)
+        if self.ending:
+            told = {"id": request.match_info["id"], "status": self.ending}
+            body = {"success": False, "message": "This is how it ended.", "data": told}
+            return web.json_response(body, status=410 if self.ending == "cancelled" else 422)
         if not self.held:
             job.looked += 1
         if job.looked < job.polls:
