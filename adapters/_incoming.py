@@ -65,6 +65,11 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """The body, unpacked, up to `limit` bytes. Problem 413 beyond it, 408 where it comes too slowly."""
     if (request.content_length or 0) > limit:
         raise too_large(limit)
+    if request.content.is_eof():  # it came with its head, as short ones do
+        whole = await request.content.read()
+        if len(whole) > limit:
+            raise too_large(limit)
+        return whole
     body = bytearray()
     begun = asyncio.get_running_loop().time()
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import FormData
 
-from adapters.web import gate
+from adapters import _incoming
 from bot.core.grammar import parse
 from bot.core.options import merge, options_from_json
 from bot.core.pictures import stamp
@@ -84,7 +84,7 @@ async def test_a_packed_body_is_measured_unpacked(home: House) -> None:
 
 
 async def test_a_body_that_trickles_in_is_dropped(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(_incoming, "_PATIENCE_SECONDS", 0.05)
 
     async def trickle() -> AsyncIterator[bytes]:
         yield b"{"

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -120,6 +120,7 @@ class Intake:
         self._turns = asyncio.Semaphore(AT_A_TIME)
         self._acknowledged: list[tuple[StoredGroup, LiveGroup]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._ids = group_ids()
         self._ends: dict[tuple[str, str], tuple[float, float | None]] = {}
 
     @asynccontextmanager
@@ -255,7 +256,7 @@ class Intake:
         return min(ends, default=None)
 
     async def _stored(self, submission: Submission, draft: Ticket) -> StoredGroup:
-        group_id, requests, options = new_group_id(), draft.requests, draft.options
+        group_id, requests, options = next(self._ids), draft.requests, draft.options
         costs = [self._cost(request) for request in requests]
         names = await self._gallery.keep_inputs(requests[0])  # all prompts of a group start from the same
         state = State.QUEUED if submission.prepared else State.ACCEPTED
@@ -287,7 +288,8 @@ class Intake:
         if not lanes:
             fields = ", ".join(sorted(needs(request))) or "this model"
             raise InvalidRequest(f"No backend here can make this: {fields}.", field="model")
-        return self._routing.seconds(self._routing.best(lanes, request), request)
+        best = lanes[0] if len(lanes) == 1 else self._routing.best(lanes, request)
+        return self._routing.seconds(best, request)
 
     async def _accept(self, stored: StoredGroup) -> StoredGroup | None:
         """Commit; refuse where the disk takes too long, and then undo what is committed late."""
@@ -345,5 +347,15 @@ def input_names(group: StoredGroup) -> list[str]:
 
 def new_group_id() -> str:
     """Eight characters of Crockford's base 32: 40 random bits, easy to read out."""
-    bits = secrets.randbits(40)
-    return "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[bits >> shift & 31] for shift in range(0, 40, 5))
+    return next(group_ids(1))
+
+
+def group_ids(at_once: int = 200) -> Iterator[str]:
+    """New ids without end. The system is asked for the randomness of many at once, since that takes time."""
+    while True:
+        noise = secrets.token_bytes(5 * at_once)
+        for start in range(0, len(noise), 5):
+            bits = int.from_bytes(noise[start : start + 5])
+            yield "".join(
+                ["0123456789ABCDEFGHJKMNPQRSTVWXYZ"[bits >> shift & 31] for shift in range(0, 40, 5)]
+            )

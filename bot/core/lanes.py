@@ -138,7 +138,10 @@ class Lane:
         models = self.capabilities.models
         if name is None:
             return models[0] if models else None
-        return next((model for model in models if model.id == name), None)
+        for model in models:
+            if model.id == name:
+                return model
+        return None
 
     def made_as(self, request: ImageRequest) -> ImageRequest:
         """The request at the size that is really made: a model works at its native area and enlarges, but for
@@ -188,4 +191,4 @@ _OPTIONAL: Mapping[str, object] = {
 
 def needs(request: ImageRequest) -> frozenset[str]:
     """The optional fields that a request uses, which a backend must honour."""
-    return frozenset(name for name, unset in _OPTIONAL.items() if getattr(request, name) != unset)
+    return frozenset([name for name, unset in _OPTIONAL.items() if getattr(request, name) != unset])
