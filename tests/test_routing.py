@@ -305,7 +305,7 @@ def test_more_work_never_takes_less_and_paid_help_never_takes_more(
     base: float, hired: float, after: float, work: list[float]
 ) -> None:
     less, more = sorted(work)
-    crew = Crew(1, 1, base, hired, after, base, True)
+    crew = Crew(1, 1, base, hired, after, base, True, True, False)
     assert crew.seconds(less) <= crew.seconds(more) * (1 + 1e-9)
     if base > 0:
         alone = replace(crew, hired=0.0)

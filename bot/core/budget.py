@@ -56,7 +56,7 @@ class Hold:
 
 
 class Budget:
-    """See the module."""
+    """See the module. changes: counts up when there may be room again."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
@@ -66,6 +66,7 @@ class Budget:
         self._held: dict[str, float] = Counter()  # type: ignore[assignment]  # the same
         self._holds: dict[str, Hold] = {}
         self._told: set[str] = set()
+        self.changes = 0
         self._keys: Mapping[str, float] = {}
 
     async def load(self, store: Store) -> None:
@@ -77,7 +78,9 @@ class Budget:
     async def look(self, store: Store) -> None:
         """Read the daily budgets of keys anew."""
         keys = await store.keys()
-        self._keys = {f"key:{key.key_id}": key.daily_budget for key in keys if key.daily_budget is not None}
+        budgets = {f"key:{key.key_id}": key.daily_budget for key in keys if key.daily_budget is not None}
+        if budgets != self._keys:
+            self._keys, self.changes = budgets, self.changes + 1
 
     async def watch(self, store: Store) -> None:
         """Look every few seconds, until cancelled."""
@@ -113,9 +116,20 @@ class Budget:
     def full(self, lane: Lane, who: Requester, money: float) -> Cap | None:
         """The first cap that has no room for so much, None where all have."""
         self._turn()
-        if money <= 0.0:
+        if money <= 0.0 or all(
+            self.used(scope) + money <= limit + _ROUNDING for scope, limit in self._limits(lane, who)
+        ):
             return None
         return next((cap for cap in self.caps(lane, who) if self.room(cap) + _ROUNDING < money), None)
+
+    def _limits(self, lane: Lane, who: Requester) -> Sequence[tuple[str, float]]:
+        """caps(), without words."""
+        settings, tenant = self._settings, who.tenant
+        limits = ((f"lane:{lane.name}", lane.terms.cap), ("", settings.budget))
+        if (own := self._keys.get(tenant)) is not None:
+            return (*limits, (f"tenant:{tenant}", own))
+        tenants, member = settings.budget_per_guild, settings.budget_per_user
+        return (*limits, (f"tenant:{tenant}", tenants), (f"member:{who.member}", member))
 
     def room(self, cap: Cap) -> float:
         """US dollars that are neither spent nor held."""
@@ -169,6 +183,7 @@ class Budget:
 
     def release(self, job_id: str) -> None:
         """It ended, and what it cost is spent; idempotent."""
+        self.changes += 1
         hold = self._holds.pop(job_id, None)
         for scope in hold.scopes if hold is not None else ():
             self._held[scope] -= hold.money if hold is not None else 0.0
@@ -199,6 +214,7 @@ class Budget:
         """At midnight what was spent is forgotten; what is held still counts."""
         if (today := self._today()) != self._day:
             self._day = today
+            self.changes += 1
             self._spent.clear()
             self._told.clear()
 

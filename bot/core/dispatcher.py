@@ -174,6 +174,7 @@ class Dispatcher:
         """Start the fair next job among those that a free lane may make; False where there is none."""
         entry = self._queue.pop(turn.can_run, serves=turn.serves, skips=turn.skips)
         if entry is None:
+            turn.over()
             return False
         if (job := self._desk.job(entry.job_id)) is None:
             log.error("job %s is in the queue and not in hand; dropped", entry.job_id)

@@ -30,7 +30,8 @@ Running = Sequence[tuple[LiveJob, Lane]]
 class Crew:
     """The lanes that jobs of one kind compete for. mask: a bit for each; own: of those free of charge. base:
     device-seconds that the latter work off in a second, nominal: if none is down; hired: those of paid ones,
-    which join once `after` seconds of work wait; paid: there are any."""
+    which join once `after` seconds of work wait; paid: there are any; offered: there is any lane at all;
+    for_money: those that the jobs may have by now all cost money."""
 
     mask: int
     own: int
@@ -39,6 +40,8 @@ class Crew:
     after: float
     nominal: float
     paid: bool
+    offered: bool
+    for_money: bool
 
     def seconds(self, work: float) -> float:
         """How long so much work takes: more work never takes less."""
@@ -119,7 +122,9 @@ class Places:
                 crew = crews.get(entry.kind) or crews.setdefault(entry.kind, self._crew(entry.kind))
                 self._note(found, job, entry, place, crew, ahead)
                 ahead.add(crew.mask, entry.cost)
-                if served and not job.cancelling:
+                if crew.offered and not crew.for_money:
+                    job.unserved_since = None
+                elif served and not job.cancelling:
                     self._note_unserved(found, job, entry)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -130,15 +135,17 @@ class Places:
         offering = routing.offering(kind)
         free = [lane for lane in offering if not routing.pays(kind, lane)]
         paid = [lane for lane in offering if routing.pays(kind, lane)]
-        nominal = sum(lane.power for lane in free)
+        nominal, allowed = sum(lane.power for lane in free), routing.allowed(kind)
         return Crew(
-            mask=sum(bits[lane.name] for lane in routing.allowed(kind)),
+            mask=sum(bits[lane.name] for lane in allowed),
             own=sum(bits[lane.name] for lane in free),
             base=sum(lane.power for lane in free if lane.works(now)) or nominal,
             hired=sum(lane.power for lane in paid if lane.works(now) and routing.open(lane)),
             after=min((lane.terms.after for lane in paid), default=0.0) if free else 0.0,
             nominal=nominal,
             paid=bool(paid),
+            offered=bool(offering),
+            for_money=bool(allowed) and all(routing.pays(kind, lane) for lane in allowed),
         )
 
     def _note(

@@ -8,6 +8,7 @@ about jobs. Chooses; starts nothing and spends nothing.
 from __future__ import annotations
 
 import logging
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from bot.core.messages import price as dollars
 from bot.core.request import ImageRequest, Requester
 
 log = logging.getLogger(__name__)
+
+IDLE = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ class Routing:
         self.budget = budget
         self._estimator = estimator
         self._steps = sorted({lane.terms.after for lane in lanes})
+        self._spent: set[str] = set()
+        self._spent_at = self._idle_at = -1
+        self._idle_until = -math.inf
         self._kinds = {"": Kind(None, frozenset(), frozenset(), 0)}
 
     # --- kinds ---
@@ -87,13 +93,21 @@ class Routing:
     def turn(self, kinds: Iterable[str], now: float, job_of: Callable[[str], LiveJob | None]) -> Turn:
         """What the lanes that are free now can take of these kinds. job_of: by id."""
         free = [lane for lane in self.lanes if _is_free(lane, now)]
+        idle = now < self._idle_until and self._idle_at == self.budget.changes
         routes = {}
         for kind in list(kinds) if free else ():
             allowed = self.allowed(kind)
             up = any(lane.up for lane in allowed)  # who is down is tried where nobody else is there
+            if idle:
+                allowed = [lane for lane in allowed if not self.pays(kind, lane)]
             if found := [lane for lane in allowed if lane in free and (lane.up or not up)]:
                 routes[kind] = found
         return Turn(self, routes, now, job_of)
+
+    def idle(self, now: float) -> None:
+        """Nothing was found that could be paid for: the line is not looked along again for a moment, unless
+        there is room in a budget again."""
+        self._idle_until, self._idle_at = now + IDLE, self.budget.changes
 
     def best(self, lanes: Sequence[Lane], request: ImageRequest) -> Lane:
         """The one that makes a request: free of charge, healthy, fast, cheap, in this order."""
@@ -111,6 +125,19 @@ class Routing:
 
     # --- money ---
 
+    @property
+    def spent(self) -> set[str]:
+        """Scopes of tenants and members that have no room for one more picture; as long as nothing is given
+        back that stays so."""
+        if self._spent_at != self.budget.changes:
+            self._spent, self._spent_at = set(), self.budget.changes
+        return self._spent
+
+    @property
+    def _charges(self) -> bool:
+        """Whether any lane costs money for anything."""
+        return any(lane.hosted for lane in self.lanes)
+
     def price(self, lane: Lane, request: ImageRequest) -> float:
         """US dollars that a request is expected to cost there; 0 where it is free of charge."""
         return lane.price(request, self.seconds(lane, request)) if lane.charges(request.model) else 0.0
@@ -125,11 +152,15 @@ class Routing:
     def about(self, requests: Sequence[ImageRequest]) -> Sequence[str]:
         """What requests will cost that only paid lanes can make, for a receipt: "about $0.04"; nothing for
         others."""
+        if not self._charges:
+            return []
         moneys = [money for request in requests if (money := self.costly(request)) is not None]
         return [f"about {dollars(sum(moneys))}"] if moneys else []
 
     def check_paid(self, requests: Sequence[ImageRequest], who: Requester) -> None:
         """Raise QuotaExceeded where only paid lanes can make these, and a cap has no room for all of it."""
+        if not self._charges:
+            return
         total, offering = 0.0, list[Lane]()
         for request in requests:
             if (money := self.costly(request)) is not None:
@@ -177,10 +208,15 @@ class Turn:
         self._now = now
         self._job_of = job_of
         self._paid_alone = all(routing.pays(kind, lane) for kind, lanes in routes.items() for lane in lanes)
-        self._spent: set[str] = set()  # tenants and members that have no room for one more picture
+        self._spent = routing.spent
 
     def __bool__(self) -> bool:
         return bool(self._routes)
+
+    def over(self) -> None:
+        """Nothing was found."""
+        if self._paid_alone and self._routes:
+            self._routing.idle(self._now)
 
     def serves(self, kind: str) -> bool:
         """Whether jobs of this kind can run at all."""
@@ -190,7 +226,7 @@ class Turn:
         """Whether these can pay for nothing more today, where nothing here is free of charge."""
         if not self._paid_alone or not self._spent:
             return False
-        return (f"tenant:{tenant}" if member is None else f"member:{member}") in self._spent
+        return f"tenant:{tenant}" in self._spent or f"member:{member}" in self._spent
 
     def can_run(self, entry: Entry) -> bool:
         """Whether this job can start now."""
