@@ -6,6 +6,7 @@ The texts of errors are safe to show: no markup, no stack, no key, and no link w
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,14 @@ from bot.core.errors import (
     Unavailable,
 )
 from bot.core.request import JSON
+from bot.core.text import clean
 
 SMALL: Final = 2**20
 """Bytes of an answer that holds no pictures."""
 PICTURES: Final = 64 * 2**20
 """Bytes of an answer with pictures in base64."""
 
+_READ: Final = 2**16  # characters of a text that are looked at
 _QUERY: Final = re.compile(r"(https?://[^\s\"'<>?]*)\?[^\s\"'<>]*", re.IGNORECASE)
 _SPACE: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _SAYS: Final = ("message", "detail", "error", "title", "errors", "msg", "description")
@@ -40,21 +43,23 @@ class Missing(Unavailable):
 
 def plain(text: str, secrets: Collection[str] = (), most: int = 300) -> str:
     """A remote's text in one line without secrets and signatures, cut to `most` characters; for logs."""
-    text = text[: 8 * most]
+    text = text[:_READ]
     for secret in secrets:
         text = text.replace(secret, "***")
     text = _SPACE.sub(" ", _QUERY.sub(r"\1?***", text)).strip()
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def said(value: JSON) -> str:
+def said(value: JSON, depth: int = 4) -> str:
     """What a JSON error says to people, wherever its usual names hide it; "" where there is nothing."""
     if isinstance(value, str):
         return value
+    if not depth:
+        return ""
     if isinstance(value, Mapping):
-        return next((text for name in _SAYS if (text := said(value.get(name)))), "")
+        return next((text for name in _SAYS if (text := said(value.get(name), depth - 1))), "")
     if isinstance(value, Sequence):
-        return "; ".join(text for item in value[:3] if (text := said(item)))
+        return "; ".join(text for item in value[:3] if (text := said(item, depth - 1)))
     return ""
 
 
@@ -70,9 +75,9 @@ class Answer:
     retry_after: float | None = None
 
     def json(self) -> JSON:
-        """The body as JSON; a NaN in it is None. Raises ProtocolError (accepted None)."""
+        """The body as JSON; a number in it that is none, or infinite, is None. Raises ProtocolError (accepted None)."""
         try:
-            return cast(JSON, json.loads(self.body, parse_constant=lambda _: None))
+            return cast(JSON, json.loads(self.body, parse_constant=lambda _: None, parse_float=_finite))
         except (ValueError, RecursionError) as error:
             raise ProtocolError(
                 f"{self.service} answered something that cannot be read.",
@@ -91,7 +96,7 @@ class Answer:
 
     def text(self, most: int = 300) -> str:
         """The beginning of the body, for the log."""
-        return plain(self.body[: 16 * most].decode("utf-8", "replace"), self.secrets, most)
+        return plain(self.body[:_READ].decode("utf-8", "replace"), self.secrets, most)
 
     def says(self) -> str:
         """The remote's own message, where it is JSON and fit for people; else ""."""
@@ -102,11 +107,16 @@ class Answer:
         return for_people(text, self.secrets)
 
 
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
 def for_people(text: str, secrets: Collection[str] = ()) -> str:
     """A remote's message if it is fit to be shown: no markup and no stack; else ""."""
     if ("<" in text[:500] and re.search(r"<\s*[a-zA-Z!/]", text)) or _STACK.search(text):
         return ""
-    return plain(text, secrets, 200)
+    return plain(clean(text[:_READ]), secrets, 200)
 
 
 def raise_for(answer: Answer, *, post: bool = False) -> None:

@@ -338,7 +338,12 @@ async def test_what_is_no_json_is_a_breach_of_protocol(server: Server, http: Htt
 
 
 async def test_a_number_that_json_does_not_know_is_none() -> None:
-    assert Answer(200, {}, b'{"eta": NaN, "x": Infinity}').json() == {"eta": None, "x": None}
+    assert Answer(200, {}, b'{"eta": NaN, "x": -Infinity, "y": 1e999, "z": 1.5}').json() == {
+        "eta": None,
+        "x": None,
+        "y": None,
+        "z": 1.5,
+    }
 
 
 def test_an_answer_that_is_no_object_is_a_breach_of_protocol() -> None:
@@ -429,6 +434,17 @@ def test_keys_and_signatures_are_in_no_text() -> None:
     assert error.message == "Paintbox refuses the request: bad key *** for https://s3.example/a.png?***"
     assert KEY not in error.detail
     assert "5678" not in error.detail
+
+
+def test_a_text_that_turns_around_or_hides_is_cleaned() -> None:
+    assert refusal({"message": "no \u202egnp.exe\u202c and a\u200bb"}).message.endswith(": no gnp.exe and ab")
+
+
+def test_an_error_that_is_nested_without_end_is_no_crash() -> None:
+    nested: object = "x"
+    for _ in range(300):
+        nested = {"error": [nested]}
+    assert refusal(nested).message == "Paintbox refuses the request."
 
 
 def test_a_long_text_with_control_characters_is_one_short_line() -> None:
