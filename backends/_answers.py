@@ -75,7 +75,7 @@ class Answer:
     retry_after: float | None = None
 
     def json(self) -> JSON:
-        """The body as JSON; a number in it that is none, or infinite, is None. Raises ProtocolError (accepted None)."""
+        """The body as JSON; NaN and infinite numbers are None. Raises ProtocolError (accepted None)."""
         try:
             return cast(JSON, json.loads(self.body, parse_constant=lambda _: None, parse_float=_finite))
         except (ValueError, RecursionError) as error:
