@@ -76,7 +76,9 @@ class Api:
         await self._started.wait()  # what was left of an earlier run comes before run() is called
         if (studio := self._door.studio) is None:
             raise Unavailable("The program is stopping.")
-        await salad_jobs.tell(self._context, studio, self._hooks, address, result)
+        self._context.recent.put(result, studio)
+        if address.get("webhook_url") or address.get("webhook"):
+            await salad_jobs.tell(self._context, studio, self._hooks, address, result)
 
 
 class ApiConversation:
@@ -97,6 +99,6 @@ class ApiConversation:
         """Nobody looks."""
 
     async def deliver(self, result: ImageResult) -> None:
-        """Tell the webhook, where there is one; its receiver knows a repeated one by its id."""
-        if self._address.get("webhook_url") or self._address.get("webhook"):
-            await self._tell(self._address, result)
+        """Remember it for whoever asks, and tell the webhook, where there is one; its receiver knows a
+        repeated one by its id."""
+        await self._tell(self._address, result)

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from adapters._incoming import Problem
 from adapters.api.door import Door, Visit
 from adapters.api.ids import Ids
+from adapters.api.recent import Recent
 from bot.core.errors import FairbrushError
 from bot.core.request import JSON
 from bot.core.settings import Secret, Settings
@@ -48,11 +49,13 @@ class Form(Protocol):
 
 
 class Context:
-    """What a group of routes is given. secret, ids: of the running program, set when it starts."""
+    """What a group of routes is given. recent: what ended of late; secret, ids: of the
+    running program, set when it starts."""
 
     def __init__(self, settings: Settings, door: Door) -> None:
         self.settings = settings
         self.door = door
+        self.recent = Recent()
         self.sign_with(Secret(""))
 
     def sign_with(self, secret: Secret) -> None:

@@ -74,7 +74,7 @@ class _Api:
         status = visit.studio.status(group_id)
         if status is not None and not status.state.ended:
             return _told(public, "pending", None)
-        result = await visit.studio.result(group_id)
+        result = await self._context.recent.result(group_id, visit.studio)
         if not result.state.ended:  # it is being taken up again
             return _told(public, "pending", None)
         stored = await visit.studio.show(group_id, visit.requester)

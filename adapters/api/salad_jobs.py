@@ -98,7 +98,7 @@ class Jobs:
         card = await self._standing(group_id, visit)
         output: JSON = None
         if card.state.ended:
-            result = await visit.studio.result(group_id)
+            result = await self._context.recent.result(group_id, visit.studio)
             output = await self._outputs.of(result, texts(card.address.get("warnings")))
         return json_response(job_json(public, organization, endpoint, card, output))
 

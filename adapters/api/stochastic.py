@@ -99,7 +99,7 @@ class _Api:
         if status is not None and not status.state.ended:
             place = 0 if status.state is State.RUNNING else studio.place(group_id) or 0
             return json_response({"success": True, "data": _waiting(base, public, place)})
-        result = await studio.result(group_id)
+        result = await self._context.recent.result(group_id, studio)
         if not result.state.ended:  # it is being taken up again
             return json_response({"success": True, "data": _waiting(base, public, 0)})
         if result.state is not State.DONE:
