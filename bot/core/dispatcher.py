@@ -30,7 +30,7 @@ from bot.core.fairqueue import Entry, FairQueue
 from bot.core.gallery import Gallery
 from bot.core.lanes import Lane
 from bot.core.ledger import Ledger
-from bot.core.patience import Tasks, insist
+from bot.core.patience import Tasks, every, insist
 from bot.core.places import Places
 from bot.core.ports import CancelOutcome, Charge, Clock, Done, JobStatus, Outcome, Store
 from bot.core.request import State
@@ -116,9 +116,9 @@ class Dispatcher:
     async def run(self) -> None:
         """Fill slots until cancelled."""
         helpers = Tasks()
-        helpers.start(self._every_tick(self.tick))
+        helpers.start(every(TICK, self.tick, self._clock))
         for lane in self.lanes:  # each by itself: one that does not answer holds up nobody else
-            helpers.start(self._every_tick(partial(lane.refresh, self._clock)))
+            helpers.start(every(TICK, partial(lane.refresh, self._clock), self._clock))
         try:
             while True:
                 await self._awake.wait()
@@ -353,14 +353,6 @@ class Dispatcher:
 
     # --- the ticker ---
 
-    async def _every_tick(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while True:
-            await self._clock.sleep(TICK)
-            try:
-                await work()
-            except Exception:  # the next tick may do better, and without ticks nothing would go on
-                log.exception("a tick failed")
-
     async def tick(self) -> None:
         """Once a second: notice silence, look for work, refresh places, renew leases."""
         now, most = self._clock.monotonic(), self._settings.job_timeout
@@ -387,11 +379,9 @@ class Dispatcher:
         self._queue.cancel(job.job_id)
         reference = outcomes.new_reference()
         log.warning("job %s: no backend may make it now; ref %s", job.job_id, reference)
-        if cap is None:
-            outcome = outcomes.unserved(job, reference)
-        else:
-            money = self.routing.costly(job.request) or 0.0
-            outcome = outcomes.failed(self.routing.budget.refusal(cap, money), reference)
+        outcome = outcomes.unserved(job, reference)
+        if cap is not None:
+            outcome = outcomes.failed(self.routing.refusal(cap, job.request), reference)
         self._endings.start(self._end(job, outcome))
 
     async def _show_places(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 
-from bot.core.sharetree import Entry, Job, User
+from bot.core.sharetree import Entry, Job, Plan, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,15 @@ class Place:
     own_total: int
     ahead: int
     cost_ahead: float
+
+
+def before(own: Plan, index: int, others: Iterable[Plan]) -> tuple[int, float]:
+    """How many jobs go before the one at `index` of its guild's plan, and their cost."""
+    key, ahead, cost = own.keys[index][:3], index, own.costs[index]
+    for plan in others:
+        count = bisect_left(plan.keys, key)
+        ahead, cost = ahead + count, cost + plan.costs[count]
+    return ahead, cost
 
 
 def standings(plans: Sequence[Sequence[tuple[float, int, str, Job]]]) -> Iterator[tuple[Entry, Place]]:

@@ -34,15 +34,14 @@ a node that is idle as a whole, and beyond REMEMBERED idle children of one paren
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from bot.core.fairplaces import Place, standings
+from bot.core.fairplaces import Place, before, standings
 from bot.core.fairsearch import CanRun, Search, Serves, Skips
 from bot.core.ports import ShareTag
-from bot.core.sharetree import REMEMBERED, ROOT, Entry, Guild, Job, Key, Node, Parent, Plan, Root, User
+from bot.core.sharetree import REMEMBERED, ROOT, Entry, Guild, Job, Key, Node, Parent, Plan, Root, User, cap
 
 __all__ = ["REMEMBERED", "WAITING", "Entry", "FairQueue", "Place"]
 
@@ -68,8 +67,8 @@ class FairQueue:
     def __init__(
         self, *, guild_cap: int | None = None, user_cap: int | None = None, soft_user_cap: int | None = 1
     ) -> None:
-        self._root = Root((_cap("guild_cap", guild_cap), _cap("user_cap", user_cap)))
-        self._soft = _cap("soft_user_cap", soft_user_cap)
+        self._root = Root((cap("guild_cap", guild_cap), cap("user_cap", user_cap)))
+        self._soft = cap("soft_user_cap", soft_user_cap)
         self._queued: dict[str, Job] = {}
         self._running: dict[str, Job] = {}
         self._changed: dict[Key, None] = {}
@@ -176,15 +175,12 @@ class FairQueue:
 
     def _before(self, job: Job) -> tuple[int, float]:
         """How many jobs go before a queued one, and their cost."""
-        own = self._plan(job.user.guild)
-        index = job.user.guild.index(own, job)
-        key, ahead, cost = own.keys[index][:3], index, own.costs[index]
-        for guild in self._root.children.values():
-            if guild.queued and guild is not job.user.guild:
-                plan = self._plan(guild)
-                before = bisect_left(plan.keys, key)
-                ahead, cost = ahead + before, cost + plan.costs[before]
-        return ahead, cost
+        guild = job.user.guild
+        own = self._plan(guild)
+        others = (
+            self._plan(each) for each in self._root.children.values() if each.queued and each is not guild
+        )
+        return before(own, guild.index(own, job), others)
 
     def places(self) -> dict[str, Place]:
         """Where every queued job stands, in the order in which they go if no more come, one worker runs
@@ -222,7 +218,7 @@ class FairQueue:
 
     def set_cap(self, guild: str, running: int | None = None, user: int | None = None) -> None:
         """Running jobs at most, of a guild and of each of its users; None: the queue's own cap."""
-        self._root.caps[guild] = (_cap("running", running), _cap("user", user))
+        self._root.caps[guild] = (cap("running", running), cap("user", user))
         if (known := self._root.children.get(guild)) is not None:
             known.cap, known.user_cap = self._root.caps_of(guild)
             for user_node in known.children.values():
@@ -399,9 +395,3 @@ class FairQueue:
         virtual = node.virtual if isinstance(node, Parent) else 0.0
         credit = WAITING if node.eligible else node.credit
         return ShareTag(key[0], key[1], node.vt, virtual, node.weight, credit)
-
-
-def _cap(name: str, value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise ValueError(f"{name} is {value}; it must be 1 or more, or None for no cap")
-    return value

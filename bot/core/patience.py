@@ -43,6 +43,16 @@ async def within(seconds: float, work: Awaitable[T], clock: Clock) -> T:
         timer.cancel()
 
 
+async def every(seconds: float, work: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Do `work` again and again, until cancelled. What it raises is logged: the next time may go better."""
+    while True:
+        await clock.sleep(seconds)
+        try:
+            await work()
+        except Exception:
+            log.exception("a tick failed")
+
+
 class Tasks:
     """Tasks that somebody holds. A shielded await on one may be cancelled; the task itself goes on."""
 

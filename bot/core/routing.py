@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from bot.core.budget import Budget, Cap
 from bot.core.desk import LiveJob
+from bot.core.errors import QuotaExceeded
 from bot.core.estimator import Estimator
 from bot.core.fairqueue import Entry
 from bot.core.lanes import Lane, needs
@@ -168,6 +169,10 @@ class Routing:
                 offering = [lane for lane in self.lanes if lane.can_run(request)]
         if offering and (cap := self._full(offering, who, total)) is not None:
             raise self.budget.refusal(cap, total)
+
+    def refusal(self, cap: Cap, request: ImageRequest) -> QuotaExceeded:
+        """What is said of a request that a cap has no room for."""
+        return self.budget.refusal(cap, self.costly(request) or 0.0)
 
     def unpaid(self, kind: str, job: LiveJob) -> Cap | None:
         """The cap for want of which nothing may make a job now; None where some lane may."""

@@ -30,6 +30,13 @@ Caps: TypeAlias = tuple[int | None, int | None]
 """Running jobs at most: of a guild, of each of its users; None for no cap."""
 
 
+def cap(name: str, value: int | None) -> int | None:
+    """A running cap. ValueError where it is under 1."""
+    if value is not None and value < 1:
+        raise ValueError(f"{name} is {value}; it must be 1 or more, or None for no cap")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A job as the queue sees it. cost: estimated device-seconds, over 0.
