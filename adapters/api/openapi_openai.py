@@ -360,7 +360,7 @@ def _model() -> Operation:
         "By its id, which may hold a slash, or by an alias.",
         {200: Answer("The model.", ref("Model"), _CARD), **_errors(401, 404, 429, 500, 503)},
         key="bearer",
-        parameters=[in_path("id", "A model's id or an alias.", "stabilityai/sd-turbo")],
+        parameters=[in_path("id", "A model's id or an alias.", "stabilityai/sd-turbo", maxLength=200)],
     )
 
 

@@ -258,9 +258,9 @@ def _organization() -> Schema:
 def _endpoint_name() -> Schema:
     return in_path(
         "endpoint",
-        "A model's id or an alias, with - for other characters.",
+        "A model's id or an alias, with - for other characters; any other name means the default model.",
         "stable-diffusion-2-1",
-        pattern=_NAME,
+        maxLength=200,
     )
 
 

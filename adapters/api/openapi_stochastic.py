@@ -159,7 +159,7 @@ def _poll() -> Operation:
             **_errors(401, 404, 410, 422, 429, 500, 503),
         },
         key="stochasticKey",
-        parameters=[in_path("id", "The request's id.", _ID)],
+        parameters=[in_path("id", "The request's id.", _ID, pattern="^[0-9a-f]{24}$")],
     )
 
 
