@@ -67,6 +67,7 @@ class Http(Endpoint):
         super().__init__(
             base, headers=headers, clock=clock, origins=origins, auth=auth, service=service, setting=setting
         )
+        self.per_minute = per_minute
         self._pace = Pace(per_minute, self._clock)
         self._downloads = Downloads(self.is_own, self._keyed, self._open, reach or Reach(), self._clock)
 

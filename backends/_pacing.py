@@ -54,6 +54,10 @@ def poll_delays(first: float = 0.5, most: float = 5.0, factor: float = 1.25) -> 
         delay = min(delay * factor, most)
 
 
+OWN_SERVER: Final = 2400
+"""Calls a minute to a server of one's own that speaks a service's format, such as another Fairbrush."""
+
+
 class Pace:
     """At most `per_minute` calls in any 60 seconds, a sixth of them at once. Calls wait in their order."""
 

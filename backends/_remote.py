@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 REFRESH: Final = 45.0  # seconds after which what is offered is asked again
 FIRST_ANSWER: Final = 2.0  # seconds that the first capabilities() waits for it
-POLLS_PER_SECOND: Final = 3.0  # over all jobs; calls to the service are capped a little higher
+POLLING: Final = 0.75  # of the calls that the service allows, over all jobs; the rest is for other calls
 CANCEL_PATIENCE: Final = 8.0  # seconds that a cancel waits for a POST that is on its way
 REST: Final = 60.0  # seconds after a failed call in which the service counts as down
 
@@ -173,7 +173,7 @@ class Remote:
             self._clock,
             self._steps,
             delays=self._delays(),
-            crowd=lambda: self._jobs.running() / POLLS_PER_SECOND,
+            crowd=lambda: self._jobs.running() * 60.0 / (POLLING * self.http.per_minute),
             price=lambda: self._price(job.facts.model),
         )
 

@@ -32,6 +32,7 @@ from yarl import URL
 
 from backends._http import REAL_CLOCK, Http, poll_delays
 from backends._licences import licence_of
+from backends._pacing import OWN_SERVER
 from backends._remote import Remote
 from backends._salad_inputs import OFFERED_SCHEDULERS, PIPELINES, REFUSED_SCHEDULERS, Wording
 from backends._salad_wire import SaladWire
@@ -86,7 +87,7 @@ def build(
         clock=clock,
         service="Salad",
         setting="FAIRBRUSH_SALAD_URL",
-        per_minute=max(1, PER_MINUTE // sharing),
+        per_minute=max(1, (PER_MINUTE if real else OWN_SERVER) // sharing),
     )
     model = _model(entry, endpoint, paid=real)
     wire = SaladWire(

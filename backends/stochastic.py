@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from backends._http import Answer, Http, Missing, poll_delays
 from backends._licences import licence_of
+from backends._pacing import OWN_SERVER
 from backends._remote import Remote
 from backends._wire import Ended, Facts, Finished, Found, Handle, Look, Waiting, Wire, Working, one_by_one
 from bot.core.errors import (
@@ -36,6 +37,7 @@ URL: Final = "https://api.stochastic.ai"
 OTHER_URL: Final = "https://api-dev.stochastic.ai"
 """The documented examples submit here and are answered with links to the other."""
 
+PER_MINUTE: Final = 240  # a guess: it publishes no limit
 _SLOTS: Final = 4
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FAILED: Final = frozenset({400, 410, 422})
@@ -206,6 +208,7 @@ def build(
         clock=clock,
         service="Stochastic",
         setting="FAIRBRUSH_STOCHASTIC_URL",
+        per_minute=PER_MINUTE if real else OWN_SERVER,
     )
     wire = StochasticWire(model, price=entry.number("price", 0.0), negative=entry.number("negative", 0) > 0)
     return Remote(entry.name, wire, http, clock=clock, delays=delays)
