@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from bot.core.errors import InvalidRequest
@@ -53,6 +54,7 @@ def check_name(name: str, field: str) -> None:
         )
 
 
+@lru_cache(maxsize=256)
 def slug(name: str) -> str:
     """A name as it can stand in a path of Salad's: "stabilityai/sd-turbo" -> "stabilityai-sd-turbo"."""
     text = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -205,7 +205,7 @@ class Intake:
             self._desk.release(requester, jobs)
             await self._gallery.remove(input_names(stored))
             return dataclasses.replace(draft, group_id=known.group_id, repeated=True)
-        ticket = dataclasses.replace(draft, group_id=stored.group_id)
+        ticket = Ticket(stored.group_id, draft.requests, draft.options, draft.differences, repeated=False)
         group = live_group(stored, list(draft.requests))
         self._desk.add(group)
         try:

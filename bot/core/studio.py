@@ -24,26 +24,10 @@ from bot.core.moderation import Moderation
 from bot.core.offer import Offer
 from bot.core.options import Options
 from bot.core.pictures import Found, read_recipe
-from bot.core.ports import (
-    ApiKey,
-    Clock,
-    JobStatus,
-    Model,
-    Store,
-    StoredGroup,
-)
+from bot.core.ports import ApiKey, Clock, JobStatus, Model, Store, StoredGroup
 from bot.core.reading import Reading
 from bot.core.remakes import Remakes, own
-from bot.core.request import (
-    USUAL_NOUNS,
-    Defaults,
-    ImageResult,
-    Limits,
-    Nouns,
-    Picture,
-    Requester,
-    State,
-)
+from bot.core.request import USUAL_NOUNS, Defaults, ImageResult, Limits, Nouns, Picture, Requester, State
 from bot.core.results import result_of
 from bot.core.settings import Settings
 from bot.core.shelf import Shelf
@@ -108,7 +92,7 @@ class Studio:
             params=self.params,
             limits=self._limits_for,
         )
-        self.accepting = True
+        self.accepting, self._closed = True, False
         self.deletions = 0  # begun so far: what was remembered of results before the last one may be gone
 
     @property
@@ -118,7 +102,7 @@ class Studio:
 
     async def aclose(self) -> None:
         """Take in nothing more."""
-        self.accepting = False
+        self.accepting, self._closed = False, True
         await self._intake.aclose()
         await self._remakes.aclose()
         await self._keyring.aclose()
@@ -309,7 +293,7 @@ class Studio:
         failed and is tried again tells anew. The pictures to show are those of result(), with their recipes.
         A group that is not in hand has ended. It also ends when the program stops.
         """
-        return watching(self._desk.groups.get(group_id))
+        return watching(None if self._closed else self._desk.groups.get(group_id))
 
     async def ended(self, group_id: str) -> ImageResult:
         """What came of a group, once it has ended; for whoever waits, where Conversation.deliver() is for
