@@ -132,10 +132,11 @@ class Calls:
 
     async def _call(self, run: Run, indices: Sequence[int], previews: int | None, tally: _Tally) -> None:
         """One POST and its pictures. Raises FairbrushError."""
-        body: Mapping[str, JSON] | bytes = body_of(self.offer, run.request, indices, tally.size, previews)
+        given = body_of(self.offer, run.request, indices, tally.size, previews)
+        body: Mapping[str, JSON] | bytes = given
         path, headers = "/v1/images/generations", dict[str, str]()
         if run.request.init_image is not None:
-            form, kind = await asyncio.to_thread(form_of, body, run.request)
+            form, kind = await asyncio.to_thread(form_of, given, run.request)
             path, body, headers = "/v1/images/edits", form, {"Content-Type": kind}
         if previews is None:
             fields = await self._insist(lambda: self._whole(path, body, headers))
