@@ -145,8 +145,14 @@ class Jobs:
         return job
 
     def running(self) -> int:
-        """Jobs that the service has and that have not ended."""
-        return sum(not job.ended and bool(job.taken) for job in self._jobs.values())
+        """Remote jobs that the service has and that have not ended."""
+        return sum(
+            not part.ended
+            for job in self._jobs.values()
+            if not job.ended
+            for part in job.parts
+            if part.handle
+        )
 
     def all(self) -> Sequence[Job]:
         """Every job that is remembered."""
