@@ -26,12 +26,11 @@ _BATCH_PIXELS: Final = 512 * 512  # times the batch: pixels made at a time
 _CROP: Final = 1  # resize_mode: scale to cover, cut what stands out
 _ORIGINAL: Final = 1  # inpainting_fill: start from what is under the mask
 _PLACE: Final = re.compile(r"queue:?\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
-# Options that put grids and masks among the pictures, and the format they are answered in.
+# Options that put grids and masks among the pictures.
 _OVERRIDES: Final[Mapping[str, JSON]] = {
     "return_grid": False,
     "return_mask": False,
     "return_mask_composite": False,
-    "samples_format": "png",
 }
 _FIELDS: Final = {
     "prompt": "prompt",

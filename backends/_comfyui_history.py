@@ -20,15 +20,17 @@ from bot.core.request import JSON
 _MEMORY: Final = ("outofmemory", "out of memory", "allocation on device")
 
 
-def place_of(queue: Mapping[str, JSON], prompt_id: str) -> int | None:
-    """Prompts before this one: 0 while it is being made; None where it is not in the queue."""
+def place_of(queue: Mapping[str, JSON], prompt_id: str, client_id: str) -> int | None:
+    """Prompts of others before this one, which waits or is being made; None where it is not in the queue. A
+    job's pictures wait for each other: those of our own client are not counted."""
     running, pending = _entries(queue.get("queue_running")), _entries(queue.get("queue_pending"))
-    if any(entry[1] == prompt_id for entry in running):
+    if is_running(queue, prompt_id):
         return 0
     own = next((_number(entry) for entry in pending if entry[1] == prompt_id), None)
     if own is None:
         return None
-    return len(running) + sum(_number(entry) < own for entry in pending)
+    before = [*running, *(entry for entry in pending if _number(entry) < own)]
+    return sum(_client(entry) != client_id for entry in before)
 
 
 def is_running(queue: Mapping[str, JSON], prompt_id: str) -> bool:
@@ -53,6 +55,11 @@ def _entries(value: JSON) -> list[Sequence[JSON]]:
     return [
         item for item in items if isinstance(item, Sequence) and not isinstance(item, str) and len(item) > 1
     ]
+
+
+def _client(entry: Sequence[JSON]) -> JSON:
+    extra = entry[3] if len(entry) > 3 else None
+    return extra.get("client_id") if isinstance(extra, Mapping) else None
 
 
 def _number(entry: Sequence[JSON]) -> float:

@@ -89,10 +89,9 @@ def params_of(workflows: Mapping[Kind, Workflow], offer: Offer) -> frozenset[str
     if Kind.IMAGE in workflows:
         params |= {"init_image"} | ({"strength"} if workflows[Kind.IMAGE].has("strength") else set())
     if Kind.INPAINT in workflows:
-        params |= {"init_image", "mask_image"} if Kind.IMAGE in workflows else set()
-    if Kind.UPSCALE in workflows:
-        params.add("upscale")
-        params.add("init_image")
+        params.add("mask_image")
+    if Kind.UPSCALE in workflows:  # made from a picture, which an adapter need not offer by itself
+        params |= {"upscale", "init_image"}
     return frozenset(params)
 
 

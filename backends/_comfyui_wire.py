@@ -219,13 +219,14 @@ class ComfyWire(Wire):
         sight = self._socket.sight(prompt_id)
         if sight is not None and sight.running:
             return Working(sight.fraction, sight.step or None, sight.total or None)
-        place = place_of(await _queue(http), prompt_id)
+        queue = await _queue(http)
+        place = place_of(queue, prompt_id, self._socket.client_id)
         if place is None:  # it may have ended in between
             end = await self._end(http, job, prompt_id)
             if end is None:
                 raise Missing("The image server no longer knows the job.", accepted=False)
             return end
-        if place > 0:
+        if not is_running(queue, prompt_id):
             return Waiting(place)
         if sight is None:  # from before a restart: its events go to a client that is no more
             return Working(None)
@@ -259,7 +260,7 @@ class ComfyWire(Wire):
 
     async def _known(self, http: Http, prompt_id: str) -> bool:
         """Whether it waits, is being made or has ended; asked in the order in which it goes on."""
-        if place_of(await _queue(http, insist=True), prompt_id) is not None:
+        if place_of(await _queue(http, insist=True), prompt_id, "") is not None:
             return True
         answer = await http.get(f"/history/{prompt_id}", most=_LISTS)
         return prompt_id in answer.fields()
@@ -276,10 +277,10 @@ class ComfyWire(Wire):
         else:
             await http.post("/queue", {"delete": [prompt_id]}, idempotent=True)
             queue = await _queue(http, insist=True)
-            cancelled = place_of(queue, prompt_id) is None and not await self._known(http, prompt_id)
-            if is_running(queue, prompt_id):
+            if cancelled := is_running(queue, prompt_id):
                 await http.post("/interrupt", {"prompt_id": prompt_id}, idempotent=True)
-                cancelled = True
+            else:
+                cancelled = not await self._known(http, prompt_id)  # it was taken out, or has ended
         return CancelOutcome.CANCELLED if cancelled else CancelOutcome.TOO_LATE
 
 

@@ -72,6 +72,8 @@ def read_workflows(entry: BackendEntry) -> dict[Kind, Workflow]:
             )
         folder = resources.files("backends") / "_workflows"
         return {kind: read_workflow((folder / file).read_text(), file, kind) for kind, file in _OWN.items()}
+    if Kind.INPAINT in named and Kind.IMAGE not in named:
+        raise ConfigurationError(f"FAIRBRUSH_BACKENDS: {entry.name}: inpaint= goes with img2img= alone.")
     return {kind: read_workflow(_text(entry, kind, path), str(path), kind) for kind, path in named.items()}
 
 

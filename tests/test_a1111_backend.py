@@ -241,7 +241,6 @@ async def test_every_parameter_is_sent(backend: A1111, server: FakeA1111) -> Non
         "override_settings": {
             "sd_model_checkpoint": "sd_xl_base_1.0.safetensors [6ce0161689]",
             "return_grid": False,
-            "samples_format": "png",
         },
         "override_settings_restore_afterwards": True,
         "send_images": True,

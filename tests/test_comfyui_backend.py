@@ -108,6 +108,7 @@ class TestContractOfAnOlderServer(BackendContract):
         ("http://me:secret@gpu1:8188", {}, "no user name, password"),
         ("http://gpu1", {"workflw": "x"}, "no option 'workflw'"),
         ("http://gpu1", {"img2img": "x.json"}, "img2img= goes with workflow= alone"),
+        ("http://gpu1", {"workflow": "x.json", "inpaint": "y.json"}, "inpaint= goes with img2img= alone"),
         ("http://gpu1", {"workflow": "/nowhere/x.json"}, "/nowhere/x.json cannot be read: No such file"),
     ],
 )
@@ -351,7 +352,7 @@ async def test_places_steps_and_previews_are_told(old: bool) -> None:
         theirs = fake.somebody_else()
         await until(lambda: fake.running is theirs)
         events: list[Event] = []
-        ref = await world.backend.submit(REQUEST, job_id="j1")
+        ref = await world.backend.submit(replace(REQUEST, count=2), job_id="j1")
 
         async def watch() -> None:
             async for event in world.backend.events(ref):
@@ -362,12 +363,13 @@ async def test_places_steps_and_previews_are_told(old: bool) -> None:
         fake.sampling.clear()
         fake._free.set()  # theirs ends; ours is held in the middle
         await until(lambda: any(isinstance(event, Preview) for event in events))
-        await until(lambda: Progress(0.5, step=2, total=4) in events)
+        await until(lambda: Progress(0.25) in events)
         fake.release()
         await watching
-        (preview,) = (event for event in events if isinstance(event, Preview))
+        preview = next(event for event in events if isinstance(event, Preview))
         assert (preview.mime, preview.index) == ("image/jpeg", 0)
         assert len(preview.data) <= 20_000
+        assert not any(isinstance(event, Queued) and event.ahead > 1 for event in events)
         assert isinstance(events[-1], Done)
 
 

@@ -161,6 +161,7 @@ class ComfyFake(HostedFake):
         return web.json_response({"prompt_id": prompt_id, "number": prompt.number, "node_errors": {}})
 
     def _take(self, graph: dict[str, Any], prompt_id: str, client: str, extra: dict[str, Any]) -> Prompt:
+        extra = {**extra, "client_id": client}
         prompt = Prompt(len(self.prompts), prompt_id, graph, client, extra)
         self.prompts.append(prompt)
         self.pending.append(prompt)
