@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
@@ -252,20 +252,29 @@ class Guild(Parent[User]):
 
         Adds up tags in the very steps of Parent.charge, so that equal tags are equal here too.
         """
+        keys: list[tuple[float, int, str, Job]] = []
+        costs, begun, weight, total = [0.0], tag, self.weight, 0.0
+        for job in self._in_order():
+            cost = job.entry.cost
+            keys.append((tag, job.order, job.entry.job_id, job))
+            tag += cost / weight
+            total += cost
+            costs.append(total)
+        return Plan(keys, costs, begun)
+
+    def _in_order(self) -> Iterable[Job]:
+        """Its queued jobs in the order in which they will go."""
+        users = [user for user in self.children.values() if user.line]
+        if len(users) == 1:  # as with a key, which is its own only user
+            return users[0].line.values()
         order: list[tuple[float, int, str, Job]] = []
-        for user in self.children.values():
+        for user in users:
             start, weight = self.start_tag(user), user.weight
             for job_id, job in user.line.items():
                 order.append((start, job.order, job_id, job))
                 start += job.entry.cost / weight
         order.sort()
-        keys: list[tuple[float, int, str, Job]] = []
-        costs, begun = [0.0], tag
-        for _, rank, job_id, job in order:
-            keys.append((tag, rank, job_id, job))
-            tag += job.entry.cost / self.weight
-            costs.append(costs[-1] + job.entry.cost)
-        return Plan(keys, costs, begun)
+        return [job for _, _, _, job in order]
 
     def came_last(self, job: Job) -> None:
         """A job was lined up behind another one of its user's. Where that is the only user with jobs, it goes
