@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 from adapters.api import openai_stream, waiting
 from bot.core.errors import ContentRejected, InvalidRequest, Unavailable
 from bot.core.pictures import mime_of, read_recipe, size_of
+from bot.core.ports import Price
 from bot.core.request import Limits
 from bot.core.studio import Submission, Ticket
 from tests.fakes.api_house import OTHER_KEY, ApiHouse, api_house
-from tests.fakes.backend import PARAMS, FakeBackend
+from tests.fakes.backend import FAKE_MODEL, PARAMS, FakeBackend
 from tests.fakes.memory_store import MemoryStore
 
 PATH = "/v1/images/generations"
@@ -310,6 +312,19 @@ async def test_a_full_queue_says_when_to_come_again(tmp_path: Path, backend: Fak
             assert (await answer.json())["error"]["code"] == "rate_limit_exceeded"
         hold.release()
         await asyncio.gather(first, second)
+
+
+async def test_a_spent_budget_is_told_and_not_asked_for_again(tmp_path: Path) -> None:
+    paid = replace(FAKE_MODEL, price=Price(per_image=1.0))
+    backend = FakeBackend(models=(paid,))
+    async with (
+        api_house(tmp_path, backends=[backend], budget=0.5) as home,
+        home.client.post(PATH, headers=home.bearer, json={"prompt": "a"}) as answer,
+    ):
+        assert (answer.status, answer.headers["x-should-retry"]) == (429, "false")
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert (await answer.json())["error"]["code"] == "insufficient_quota"
+    assert not backend.submitted
 
 
 async def test_a_backend_that_is_away_is_told_as_such(tmp_path: Path) -> None:

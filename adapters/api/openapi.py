@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from adapters.api import openapi_openai, openapi_salad, openapi_server, openapi_stochastic
+from adapters.api import openapi_models, openapi_openai, openapi_salad, openapi_server, openapi_stochastic
 from adapters.api.context import HEADERS, Context
 from adapters.api.openai_form import OpenAIForm
 from adapters.api.openapi_page import page_of
@@ -39,10 +39,10 @@ ABOUT: Final = (
     "another service run with this address; choose whichever your program speaks. A key comes from "
     "`fairbrush key create NAME`, and each key has its own fair share."
 )
-_PARTS: Final = (openapi_openai, openapi_stochastic, openapi_salad, openapi_server)
+_PARTS: Final = (openapi_openai, openapi_models, openapi_stochastic, openapi_salad, openapi_server)
 TAGS: Final = (
     (openapi_openai.TAG, openapi_openai.ABOUT),
-    (openapi_openai.MODELS_TAG, openapi_openai.MODELS_ABOUT),
+    (openapi_models.TAG, openapi_models.ABOUT),
     (openapi_stochastic.TAG, openapi_stochastic.ABOUT),
     (openapi_salad.TAG, openapi_salad.ABOUT),
     (openapi_salad.BETA_TAG, openapi_salad.BETA_ABOUT),

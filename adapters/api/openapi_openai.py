@@ -1,4 +1,4 @@
-"""OpenAI's images and the models in the OpenAPI document."""
+"""OpenAI's images in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from adapters.api.openapi_parts import (
     Schema,
     count,
     guidance,
-    in_path,
     listed,
     maybe,
     negative_text,
@@ -31,8 +30,6 @@ ABOUT: Final = (
     "One call that answers once the pictures are made, or streams partial ones while a picture forms. "
     "OpenAI's own clients work with `base_url` set to this server's address and `/v1`."
 )
-MODELS_TAG: Final = "Models"
-MODELS_ABOUT: Final = "What can be made here, in OpenAI's form with the fields of a model card."
 _SIZE: Final = "^(auto|[0-9]{1,6}x[0-9]{1,6})$"
 _DATA: Final[Mapping[str, JSON]] = {"seed": 42, "b64_json": "iVBORw0KGgo..."}
 _USAGE: Final[Mapping[str, JSON]] = {
@@ -42,33 +39,11 @@ _USAGE: Final[Mapping[str, JSON]] = {
     "input_tokens_details": {"text_tokens": 0, "image_tokens": 0},
 }
 _NUMBER: Final[Schema] = {"type": "integer"}
-_CARD: Final[Mapping[str, JSON]] = {
-    "id": "stabilityai/sd-turbo",
-    "object": "model",
-    "created": 0,
-    "owned_by": "stabilityai",
-    "title": "SD Turbo",
-    "default": True,
-    "default_size": "512x512",
-    "native_pixels": None,
-    "steps": 4,
-    "guidance_scale": 0.0,
-    "scheduler": "Euler a",
-    "schedulers": ["Euler", "Euler a"],
-    "params": ["guidance_scale", "negative_prompt", "seed", "steps"],
-    "licence": "Stability AI Community",
-    "commercial": False,
-    "demo": False,
-    "advice": "",
-    "price": None,
-    "backends": ["local"],
-    "aliases": ["stable-diffusion-2"],
-}
 
 
 def operations(limits: Limits) -> list[Operation]:
     """Its operations."""
-    return [_generate(limits), _models(), _model()]
+    return [_generate(limits)]
 
 
 # --- schemas ----------------------------------------------------------------------------------------------
@@ -88,8 +63,6 @@ def schemas(limits: Limits) -> Mapping[str, Schema]:
             {"type": {"const": "error"}, "error": {"$ref": "#/components/schemas/Error/properties/error"}},
             ["type", "error"],
         ),
-        "Model": _card(),
-        "Models": record({"object": {"const": "list"}, "data": listed(ref("Model"))}, ["object", "data"]),
         "Error": record(
             {
                 "error": record(
@@ -241,36 +214,6 @@ def _streamed(kind: str, more: Mapping[str, JSON]) -> Schema:
     return record({**common, **more}, required)
 
 
-def _card() -> Schema:
-    price = record(
-        {
-            "per_image": {"type": "number"},
-            "per_megapixel": {"type": "number"},
-            "per_second": {"type": "number"},
-            "currency": {"const": "USD"},
-        }
-    )
-    flag: JSON = {"type": "boolean"}
-    fields: dict[str, JSON] = {
-        **{name: text() for name in ("id", "owned_by", "title", "default_size", "licence", "advice")},
-        **dict.fromkeys(("default", "commercial", "demo"), flag),
-        **{name: listed(text()) for name in ("schedulers", "aliases")},
-        "object": {"const": "model"},
-        "created": {"type": "integer", "description": "Always 0: it is not known."},
-        "native_pixels": {
-            "type": ["integer", "null"],
-            "description": "Larger pictures are made at this area and enlarged; null: made as asked.",
-        },
-        "steps": {"type": "integer"},
-        "guidance_scale": {"type": "number"},
-        "scheduler": {"type": ["string", "null"]},
-        "params": listed(text(), description="The optional fields of a request that it honours."),
-        "price": {"oneOf": [price, {"type": "null"}], "description": "null: free."},
-        "backends": listed(text(), description="The kinds of backend that offer it."),
-    }
-    return record(fields, [*_CARD])
-
-
 # --- operations -------------------------------------------------------------------------------------------
 
 
@@ -309,7 +252,7 @@ def _generate(limits: Limits) -> Operation:
                 others={"text/event-stream": (ref("ImageEvent"), stream)},
                 headers={"x-request-id": "The request's id."},
             ),
-            **_errors(400, 401, 408, 409, 413, 429, 500, 502, 503),
+            **errors(400, 401, 408, 409, 413, 429, 500, 502, 503),
         },
         key="bearer",
         parameters=[
@@ -333,34 +276,6 @@ def _generate(limits: Limits) -> Operation:
             },
             "a stream": {"prompt": "a red fox in snow", "stream": True, "partial_images": 2},
         },
-    )
-
-
-def _models() -> Operation:
-    example: JSON = {"object": "list", "data": [_CARD]}
-    return Operation(
-        "get",
-        "/v1/models",
-        MODELS_TAG,
-        "listModels",
-        "List models",
-        "All that are offered now, the default first.",
-        {200: Answer("The models.", ref("Models"), example), **_errors(401, 429, 500, 503)},
-        key="bearer",
-    )
-
-
-def _model() -> Operation:
-    return Operation(
-        "get",
-        "/v1/models/{id}",
-        MODELS_TAG,
-        "getModel",
-        "Look at a model",
-        "By its id, which may hold a slash, or by an alias.",
-        {200: Answer("The model.", ref("Model"), _CARD), **_errors(401, 404, 429, 500, 503)},
-        key="bearer",
-        parameters=[in_path("id", "A model's id or an alias.", "stabilityai/sd-turbo", maxLength=200)],
     )
 
 
@@ -421,7 +336,8 @@ _TOLD: Final[Mapping[int, tuple[str, str, str, str | None, str]]] = {
 }
 
 
-def _errors(*statuses: int) -> dict[int, Answer]:
+def errors(*statuses: int) -> dict[int, Answer]:
+    """The errors of an operation."""
     found: dict[int, Answer] = {}
     for status in statuses:
         description, message, kind, param, code = _TOLD[status]

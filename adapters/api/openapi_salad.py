@@ -9,22 +9,15 @@ from adapters.api.openapi_parts import (
     Answer,
     Operation,
     Schema,
-    count,
-    guidance,
     in_path,
     in_query,
-    listed,
-    maybe,
-    negative_text,
-    prompt_text,
     record,
     ref,
-    seed,
-    side,
-    steps,
     text,
     title_of,
 )
+from adapters.api.openapi_salad_schemas import ENDPOINT, ID, INPUT, JOB, OUTPUT, UUID
+from adapters.api.openapi_salad_schemas import schemas as schemas
 from bot.core.request import JSON, Limits
 
 TAG: Final = "Salad jobs"
@@ -40,210 +33,12 @@ PUBLIC: Final = "/api/public/organizations/{organization}/inference-endpoints"
 BETA: Final = "/api/beta/organizations/{organization}/inference-endpoints/{endpoint}"
 PROBLEM: Final = "application/problem+json"
 MAX_PAGE: Final = 2**31 - 1
-_ID: Final = "2fc459a1-1c09-4a34-ade7-54d03fc51d6a"
-_UUID: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _NAME: Final = "^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
-_TIME: Final = "2026-01-01T12:00:00.000Z"
-_INPUT: Final[Mapping[str, JSON]] = {
-    "modelInputs": {"prompt": "a red fox in snow", "num_inference_steps": 30, "width": 512, "height": 512},
-    "callInputs": {"PIPELINE": "StableDiffusionPipeline", "SCHEDULER": "LMSDiscreteScheduler"},
-}
-_OUTPUT: Final[Mapping[str, JSON]] = {
-    "images": ["iVBORw0KGgo..."],
-    "image_base64": "iVBORw0KGgo...",
-    "seeds": [42],
-}
-_JOB: Final[Mapping[str, JSON]] = {
-    "id": _ID,
-    "input": _INPUT,
-    "inference_endpoint_name": "stable-diffusion-2-1",
-    "organization_name": "acme",
-    "status": "pending",
-    "events": [{"action": "created", "time": _TIME}],
-    "create_time": _TIME,
-    "update_time": _TIME,
-}
 
 
 def operations(limits: Limits) -> list[Operation]:
     """All operations of both."""
     return [_create(), _show(), _list(), _cancel(), _endpoints(), _endpoint(), _secret(), _submit(), _poll()]
-
-
-# --- schemas ----------------------------------------------------------------------------------------------
-
-
-def schemas(limits: Limits) -> Mapping[str, Schema]:
-    """All schemas of both."""
-    return {
-        "SaladInput": record(
-            {"modelInputs": ref("SaladModelInputs"), "callInputs": ref("SaladCallInputs")}, ["modelInputs"]
-        ),
-        "SaladModelInputs": _model_inputs(limits),
-        "SaladCallInputs": _call_inputs(),
-        "SaladOutput": _output(),
-        "SaladNewJob": _new_job(),
-        "SaladJob": _job(),
-        "SaladJobs": _page("SaladJob"),
-        "SaladEndpoint": _endpoint_schema(),
-        "SaladEndpoints": _page("SaladEndpoint"),
-        "SaladSubmitted": record(
-            {
-                "requestId": text(pattern=_UUID),
-                "resultUrl": text("Where to ask how it stands."),
-                "warnings": listed(text()),
-            },
-            ["requestId", "resultUrl"],
-        ),
-        "SaladState": record(
-            {
-                "requestId": text(pattern=_UUID),
-                "status": text(enum=["pending", "success", "failed"]),
-                "modelOutputs": {"oneOf": [ref("SaladOutput"), {"type": "null"}]},
-            },
-            ["requestId", "status", "modelOutputs"],
-        ),
-        "SaladProblem": _problem(),
-    }
-
-
-def _model_inputs(limits: Limits) -> Schema:
-    def picture(what: str) -> Schema:
-        return maybe(text(f"{what}: a PNG, JPEG or WebP in base64, or a data: URL. No address is fetched."))
-
-    return record(
-        {
-            "prompt": {
-                "oneOf": [
-                    prompt_text(limits),
-                    listed(prompt_text(limits), minItems=1, maxItems=limits.max_prompts),
-                ],
-                "description": "One prompt, or several.",
-            },
-            "negative_prompt": negative_text(limits),
-            "width": side("Width", limits),
-            "height": side("Height", limits),
-            "num_inference_steps": steps(limits),
-            "guidance_scale": guidance(limits),
-            "num_images_per_prompt": count(limits),
-            "seed": seed(),
-            "init_image": picture("The picture to start from"),
-            "image": picture("The same as init_image; send one of them"),
-            "mask_image": picture("What is repainted, in white"),
-            "strength": maybe(
-                {
-                    "type": "number",
-                    "description": "How much of the picture is repainted.",
-                    "minimum": 0.01,
-                    "maximum": 1,
-                }
-            ),
-        },
-        ["prompt"],
-    )
-
-
-def _call_inputs() -> Schema:
-    return record(
-        {
-            "PIPELINE": maybe(text("A pipeline of diffusers, such as StableDiffusionPipeline.")),
-            "SCHEDULER": maybe(text("A scheduler class of diffusers, such as LMSDiscreteScheduler.")),
-            "MODEL_ID": maybe(text("Another model than the endpoint's.", minLength=1, maxLength=200)),
-            "safety_checker": {
-                "type": ["boolean", "string", "null"],
-                "description": "Only who runs the server can turn the content check off; a warning says so.",
-            },
-        }
-    )
-
-
-def _output() -> Schema:
-    error = record({"code": text(), "name": text(), "message": text()}, ["code", "message"])
-    return record(
-        {
-            "images": listed(text(contentEncoding="base64"), description="All pictures, in order."),
-            "image_base64": text("The picture, where there is one.", contentEncoding="base64"),
-            "seeds": listed({"type": "integer"}),
-            "message": text("Why there are fewer than were asked for."),
-            "notes": listed(text()),
-            "warnings": listed(text(), description="What was done otherwise than asked."),
-            "$error": error,
-        }
-    )
-
-
-def _new_job() -> Schema:
-    address = maybe(text(minLength=9, maxLength=2048, pattern="^[hH][tT][tT][pP][sS]://"))
-    return record(
-        {
-            "input": ref("SaladInput"),
-            "metadata": {
-                "type": ["object", "null"],
-                "description": "Anything of yours; at most 16 KB.",
-                "maxProperties": 20,
-            },
-            "webhook_url": address
-            | {"description": "Told when the job ends, signed in the Standard Webhooks form. https, public."},
-            "webhook": address | {"deprecated": True},
-        },
-        ["input"],
-    )
-
-
-def _job() -> Schema:
-    event = record(
-        {
-            "action": text(enum=["created", "started", "succeeded", "cancelled", "failed"]),
-            "time": text(format="date-time"),
-        },
-        ["action", "time"],
-    )
-    return record(
-        {
-            "id": text(pattern=_UUID),
-            "input": {"description": "As it was sent; of a large one the long texts are cut."},
-            "inference_endpoint_name": text(),
-            "organization_name": text(),
-            "status": text(enum=["pending", "running", "succeeded", "cancelled", "failed"]),
-            "events": listed(event),
-            "create_time": text(format="date-time"),
-            "update_time": text(format="date-time"),
-            "output": ref("SaladOutput"),
-            "metadata": {"type": "object"},
-            "webhook_url": text(),
-            "webhook": text(),
-            "warnings": listed(text()),
-        },
-        [*_JOB],
-    )
-
-
-def _page(of: str) -> Schema:
-    number: JSON = {"type": "integer", "minimum": 0}
-    return record(
-        {"items": listed(ref(of), maxItems=100), "page": number, "page_size": number, "total_size": number},
-        ["items", "page", "page_size", "total_size"],
-    )
-
-
-def _endpoint_schema() -> Schema:
-    return record({name: text() for name in _ENDPOINT}, [*_ENDPOINT])
-
-
-def _problem() -> Schema:
-    return record(
-        {
-            "type": text(),
-            "title": text(),
-            "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "detail": text("What is wrong, what is allowed, and the way out."),
-            "instance": text(),
-            "field": text("The field that is wrong."),
-            "code": text("As docker-diffusers-api calls it, such as INVALID_INPUTS."),
-        },
-        ["type", "title", "status", "detail"],
-        description="Problem details (RFC 9457).",
-    )
 
 
 # --- operations -------------------------------------------------------------------------------------------
@@ -269,7 +64,7 @@ def _place() -> list[Schema]:
 
 
 def _job_id() -> Schema:
-    return in_path("id", "The id that was answered.", _ID, pattern=_UUID)
+    return in_path("id", "The id that was answered.", ID, pattern=UUID)
 
 
 def _paging() -> list[Schema]:
@@ -292,14 +87,14 @@ def _create() -> Operation:
         "Create a job",
         "It is durable when the answer comes. The webhook gets the whole job, once, when it ends.",
         {
-            201: Answer("Created.", ref("SaladJob"), _JOB, headers={"Location": "The job's address."}),
+            201: Answer("Created.", ref("SaladJob"), JOB, headers={"Location": "The job's address."}),
             **_errors(400, 401, 403, 404, 408, 413, 422, 429, 500, 503),
         },
         key="saladKey",
         parameters=_place(),
         body=ref("SaladNewJob"),
         examples={
-            "a job": {"input": _INPUT},
+            "a job": {"input": INPUT},
             "with a webhook": {
                 "input": {"modelInputs": {"prompt": "a red fox in snow"}},
                 "metadata": {"order": 17},
@@ -310,7 +105,7 @@ def _create() -> Operation:
 
 
 def _show() -> Operation:
-    done: JSON = {**_JOB, "status": "succeeded", "output": _OUTPUT}
+    done: JSON = {**JOB, "status": "succeeded", "output": OUTPUT}
     return Operation(
         "get",
         f"{PUBLIC}/{{endpoint}}/jobs/{{id}}",
@@ -325,7 +120,7 @@ def _show() -> Operation:
 
 
 def _list() -> Operation:
-    page: JSON = {"items": [_JOB], "page": 1, "page_size": 25, "total_size": 1}
+    page: JSON = {"items": [JOB], "page": 1, "page_size": 25, "total_size": 1}
     return Operation(
         "get",
         f"{PUBLIC}/{{endpoint}}/jobs",
@@ -354,7 +149,7 @@ def _cancel() -> Operation:
 
 
 def _endpoints() -> Operation:
-    page: JSON = {"items": [_ENDPOINT], "page": 1, "page_size": 25, "total_size": 1}
+    page: JSON = {"items": [ENDPOINT], "page": 1, "page_size": 25, "total_size": 1}
     return Operation(
         "get",
         PUBLIC,
@@ -377,7 +172,7 @@ def _endpoint() -> Operation:
         "Look at an inference endpoint",
         "With the JSON Schemas of its input and output, as texts.",
         {
-            200: Answer("The endpoint.", ref("SaladEndpoint"), _ENDPOINT),
+            200: Answer("The endpoint.", ref("SaladEndpoint"), ENDPOINT),
             **_errors(400, 401, 403, 404, 429, 500, 503),
         },
         key="saladKey",
@@ -404,7 +199,7 @@ def _secret() -> Operation:
 
 
 def _submit() -> Operation:
-    url = f"http://127.0.0.1:8765/api/beta/organizations/acme/inference-endpoints/stable-diffusion-2-1/{_ID}"
+    url = f"http://127.0.0.1:8765/api/beta/organizations/acme/inference-endpoints/stable-diffusion-2-1/{ID}"
     return Operation(
         "post",
         BETA,
@@ -413,21 +208,21 @@ def _submit() -> Operation:
         "Submit a request",
         "It is durable when the answer comes.",
         {
-            202: Answer("Accepted.", ref("SaladSubmitted"), {"requestId": _ID, "resultUrl": url}),
+            202: Answer("Accepted.", ref("SaladSubmitted"), {"requestId": ID, "resultUrl": url}),
             **_errors(400, 401, 403, 404, 408, 413, 422, 429, 500, 503),
         },
         key="saladKey",
         parameters=_place(),
         body=ref("SaladInput"),
         examples={
-            "a request": _INPUT,
+            "a request": INPUT,
             "two pictures": {"modelInputs": {"prompt": "a red fox", "num_images_per_prompt": 2, "seed": 42}},
         },
     )
 
 
 def _poll() -> Operation:
-    done: JSON = {"requestId": _ID, "status": "success", "modelOutputs": _OUTPUT}
+    done: JSON = {"requestId": ID, "status": "success", "modelOutputs": OUTPUT}
     return Operation(
         "get",
         f"{BETA}/{{id}}",
@@ -441,18 +236,6 @@ def _poll() -> Operation:
     )
 
 
-_ENDPOINT: Final[Mapping[str, JSON]] = {
-    "id": "cb3a4591-efc3-46c0-b06a-3d820c0ec100",
-    "name": "stable-diffusion-2-1",
-    "organization_name": "acme",
-    "display_name": "Stable Diffusion 2.1",
-    "description": "Stable Diffusion 2.1, by default 768 x 768 pixels, 30 steps.",
-    "icon_url": "http://127.0.0.1:8765/playground/static/mark.svg",
-    "input_schema": "{...}",
-    "output_schema": "{...}",
-    "price_description": "Free of charge",
-    "readme": "# Stable Diffusion 2.1",
-}
 _TOLD: Final[Mapping[int, tuple[str, str]]] = {
     400: ("A field is wrong; nothing was queued.", "modelInputs.width must be a whole number."),
     401: ("No key, or a wrong one.", "This API key is not valid. Make one with: fairbrush key create NAME"),
