@@ -9,6 +9,7 @@ import time
 
 from bot.core.ports import Clock
 
+LONG = 15.0  # seconds of sleep
 TURNS = 50  # loop turns after which what can happen without time passing has happened
 
 
@@ -42,7 +43,11 @@ class HandClock:
 
 class HurriedClock:
     """Time that jumps over every sleep: waits end at once and have lasted as long as they should. `clock` is
-    what the program gets; slept: all sleeps, in order. Sleeps at once add up, so it runs ahead of the real one."""
+    what the program gets; ahead: of real time, seconds; slept: all sleeps, in order.
+
+    Long sleeps take a little longer: a task that does something every 20 seconds must not drive time on while
+    a call to a local server is under way.
+    """
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -55,8 +60,9 @@ class HurriedClock:
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        await asyncio.sleep(0.001)
-        self.ahead += max(0.0, seconds)
+        due = self.clock.monotonic() + max(0.0, seconds)
+        await asyncio.sleep(0.001 if seconds < LONG else 0.04)
+        self.ahead = max(self.ahead, due - time.monotonic())
 
 
 async def settle() -> None:
