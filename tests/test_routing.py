@@ -248,7 +248,7 @@ async def test_jobs_wait_for_the_only_backend_that_is_down_for_a_moment(tmp_path
     backend.ok = Health(False, detail="starting again")
     async with hosted(tmp_path, backend) as home:
         await home.ask("a flat colour", key="k")
-        await home.clock.advance(20.0)
+        await home.clock.advance(8.0)
         assert backend.submitted == []
         backend.ok = Health(True)
         assert (await shown(home, "k")).state is State.DONE

@@ -203,6 +203,7 @@ class Dispatcher:
     def _landed(self, lane: Lane, job: LiveJob, task: asyncio.Task[None]) -> None:
         self._running.pop(job.job_id, None)
         lane.running.discard(job.job_id)
+        self._ledger.end(job, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job %s is stuck until a restart", job.job_id, exc_info=error)
         self.wake()
@@ -358,8 +359,9 @@ class Dispatcher:
         now, most = self._clock.monotonic(), self._settings.job_timeout
         notice_silence(self._running.values(), now, most)
         self.wake()
-        for running in self._running.values():
-            self._ledger.begin(running.job, running.lane)  # of a lane that was not known at the restart
+        for running in self._running.values():  # the price was perhaps not known at the restart
+            if running.job.dispatched:
+                self._ledger.begin(running.job, running.lane)
         await self._show_places()
         if self._running:
             until = self._clock.now() + self._settings.lease_seconds

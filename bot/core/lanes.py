@@ -18,9 +18,7 @@ from bot.core.terms import Terms
 log = logging.getLogger(__name__)
 
 REST_FIRST, REST_MOST = 0.5, 60.0
-DOWN_MOST = (
-    30.0  # seconds that a backend is believed to be down; then a job that nobody else can make is tried
-)
+DOWN_MOST = 10.0  # seconds that a job waits for a backend that is down; then one is tried there
 
 UNKNOWN = Capabilities(models=())
 """Of a backend that could not be asked yet: it runs nothing."""

@@ -155,7 +155,7 @@ class Studio:
 
         acknowledge: called once it is committed and before its conversation is prepared, for platforms whose
         acknowledgement is the message itself; a failure of it is logged and changes nothing.
-        Raises a Refusal (nothing is queued) or Unavailable (not accepted; try again).
+        Raises a Refusal or QuotaExceeded (nothing is queued), or Unavailable (not accepted; try again).
         """
         if not self.accepting:
             raise Unavailable("Fairbrush is restarting. Send it again in a minute.", retry_after=30.0)
