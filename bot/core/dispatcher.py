@@ -388,9 +388,7 @@ class Dispatcher:
 
     async def _show_places(self) -> None:
         """Tell each waiting group its place, and those that run when they will be done."""
-        found = await self._places.look(
-            lambda: [(running.job, running.lane) for running in self._running.values()]
-        )
+        found = await self._places.look(lambda: [(each.job, each.lane) for each in self._running.values()])
         for job, cap in found.unserved:
             if job.state is State.QUEUED and not (job.dispatched or job.cancelling):
                 self._give_up(job, cap)
