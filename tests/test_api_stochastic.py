@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -15,7 +16,7 @@ from bot.core.errors import ContentRejected, QueueFull, QuotaExceeded, Unavailab
 from bot.core.pictures import read_recipe, size_of
 from bot.core.request import Limits
 from tests.fakes.api import OTHER_KEY, Answer, House, house
-from tests.fakes.backend import FakeBackend
+from tests.fakes.backend import FAKE_MODEL, FakeBackend
 from tests.fakes.memory_store import MemoryStore
 
 SUBMIT = "/v1/modelApi/submit/stable-diffusion-2"
@@ -261,6 +262,15 @@ async def test_forbidden_content_is_refused_without_being_repeated(tmp_path: Pat
 async def test_a_model_that_is_an_address_or_a_file_is_refused(home: House, name: str) -> None:
     answer = await home.call("POST", f"/v1/modelApi/submit/{name}", json=DOCUMENTED)
     assert (answer.status, answer.data["field"]) == (400, "model")
+
+
+@pytest.mark.parametrize("name", ["acme/flat-2", "acme%2Fflat-2", "sd2"])
+async def test_a_model_is_named_by_its_id_or_an_alias(tmp_path: Path, name: str) -> None:
+    backend = FakeBackend(models=(FAKE_MODEL, replace(FAKE_MODEL, id="acme/flat-2")))
+    async with house(tmp_path, backend=backend, aliases={"sd2": "acme/flat-2"}) as home:
+        answer = await home.call("POST", f"/v1/modelApi/submit/{name}", json=DOCUMENTED)
+        await done(home, answer.data["data"])
+        assert backend.submitted[0][1].model == "acme/flat-2"
 
 
 async def test_an_alias_of_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
