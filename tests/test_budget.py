@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from bot.core.errors import Cancelled, ConfigurationError, ProtocolError, QuotaExceeded, Unavailable
-from bot.core.ports import ApiKey, CancelOutcome, Event, Queued, RemoteRef, Store
+from bot.core.errors import Cancelled, ProtocolError, QuotaExceeded, Unavailable
+from bot.core.ports import ApiKey, CancelOutcome, Charge, Event, Queued, RemoteRef, Store
 from bot.core.request import ImageResult, Nouns, Requester, State
-from bot.core.settings import BackendEntry
 from bot.core.studio import Submission
-from bot.core.terms import Terms
 from tests.fakes.house import House
 from tests.fakes.memory_store import Data, MemoryStore
 from tests.fakes.paid import PAID_MODEL, PRICE, budget_of, flux, hosted, local, paid, spent
@@ -285,6 +283,58 @@ async def test_a_cap_of_nothing_keeps_everything_free_of_charge(tmp_path: Path) 
         assert (await shown(home, "2")).backend == "local:"
 
 
+async def test_a_request_of_several_prompts_is_taken_or_refused_whole(tmp_path: Path) -> None:
+    backend = flux()
+    async with hosted(tmp_path, backend, budget_per_user=0.1) as home:
+        with pytest.raises(QuotaExceeded, match=r"about \$0\.12"):
+            await home.ask("a {red, green, blue} star")
+        ticket = await home.ask("a {red, green} star", key="k")
+        assert "about $0.08" in ticket.differences
+        assert len((await shown(home, "k")).pictures) == 2
+
+
+async def test_the_log_says_once_that_a_cap_keeps_jobs_waiting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    free, hired = local(), paid()
+    hold = free.hold("start")
+    options = {"fal:flux": {"after": "0s", "cap": "0.05"}}
+    async with hosted(tmp_path, free, hired, options=options) as home:
+        with caplog.at_level(logging.WARNING, "bot.core.budget"):
+            for number in range(4):
+                await home.ask("a flat colour", user=f"u{number}", key=f"k{number}")
+            await home.until_passing(lambda: bool(home.page("k1").delivered))
+            await home.clock.advance(20.0)
+        said = [each.getMessage() for each in caplog.records if "budget:" in each.getMessage()]
+        assert said == ["budget: $0.04 of $0.05 are spent today (UTC), and more is asked for: lane:fal:flux"]
+        assert len(hired.submitted) == 1
+        hold.release()
+
+
+async def test_what_still_runs_at_midnight_counts_for_the_next_day(tmp_path: Path) -> None:
+    backend = flux()
+    async with hosted(tmp_path, backend, budget_per_user=0.05, job_timeout=1e6) as home:
+        hold = backend.hold("start")
+        await home.ask("a flat colour", key="k")
+        await home.until(hold.reached.is_set)
+        await home.clock.advance(TO_MIDNIGHT + 1.0)
+        with pytest.raises(QuotaExceeded):
+            await home.ask("a flat colour")
+        hold.release()
+        await shown(home, "k")
+        assert budget_of(home).spent() == PRICE
+
+
+async def test_charges_are_kept_for_400_days(tmp_path: Path) -> None:
+    now, data = 1_700_000_000.0, Data()
+    for days in (399, 401):
+        at = now - days * 86_400.0
+        data.charges[str(days), 0] = Charge(at, "fal:flux", "t", "m", str(days), 0, 1.0)
+    async with hosted(tmp_path, flux(), store=MemoryStore(data)) as home:
+        await home.until(lambda: len(data.charges) == 1)
+        assert list(data.charges) == [("399", 0)]
+
+
 # --- what people are told ---------------------------------------------------------------------------------
 
 
@@ -312,49 +362,3 @@ async def test_a_licence_that_forbids_commercial_use_is_said_with_the_result_and
         notes = result.pictures[0].recipe["notes"]
         assert isinstance(notes, list)
         assert said in notes
-
-
-# --- what an operator may say -----------------------------------------------------------------------------
-
-
-def test_terms_are_read_from_an_entry() -> None:
-    entry = BackendEntry("fal", "flux", {"slots": "3", "after": "90s", "cap": "2.50"})
-    assert Terms.of(entry) == Terms(3, 90.0, 2.5)
-    assert Terms.of(BackendEntry("fal", "flux")) == Terms(None, 600.0, 1.0)
-    assert Terms.of(BackendEntry("fal", "flux", {"after": "1.5h"})).after == 5400.0
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("slots", "0"),
-        ("slots", "1001"),
-        ("slots", "two"),
-        ("slots", "²"),
-        ("after", "10"),
-        ("after", "-5m"),
-        ("after", "10 m"),
-        ("cap", "-1"),
-        ("cap", "nan"),
-        ("cap", "a dollar"),
-    ],
-)
-def test_wrong_terms_are_refused_with_the_entry_and_what_is_allowed(option: str, value: str) -> None:
-    with pytest.raises(ConfigurationError) as refused:
-        Terms.of(BackendEntry("fal", "flux", {option: value}))
-    message = refused.value.message
-    assert f"fal:flux;{option}={value}" in message
-    assert "not a" in message
-
-
-async def test_wrong_terms_stop_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="fal:flux;cap=much"):
-        async with hosted(tmp_path, flux(), options={"fal:flux": {"cap": "much"}}):
-            pass
-
-
-def test_an_option_that_nobody_heeds_is_refused() -> None:
-    entry = BackendEntry("fal", "flux", {"slots": "2", "price": "0.04", "colour": "red"})
-    with pytest.raises(ConfigurationError, match='no option "colour"; it knows slots, after, cap and price'):
-        entry.expect("price")
-    BackendEntry("fal", "flux", {"after": "5m", "price": "0"}).expect("price")

@@ -146,7 +146,7 @@ class Budget:
 
     def refusal(self, cap: Cap, money: float) -> QuotaExceeded:
         """What is said where a cap has no room, with the seconds until it has."""
-        self._tell(cap)
+        self.tell(cap)
         used = min(self.used(cap.scope), cap.limit)
         return QuotaExceeded(
             f"This costs about {price(money)} on a hosted service, and {price(used)} of {cap.whose} "
@@ -160,7 +160,7 @@ class Budget:
         """Seconds until all sums begin anew."""
         return max(1.0, (self._today() + 1) * DAY - self._clock.now())
 
-    def _tell(self, cap: Cap) -> None:
+    def tell(self, cap: Cap) -> None:
         """Once a day and cap the log says that it is reached."""
         if cap.scope in self._told:
             return

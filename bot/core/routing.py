@@ -254,12 +254,15 @@ class Turn:
             return True
         money = routing.price(lane, request)
         cap = routing.budget.full(lane, job.group.requester, money)
-        if cap is not None and routing.budget.room(cap) < money / request.count:
+        if cap is None:
+            return True
+        routing.budget.tell(cap)
+        if routing.budget.room(cap) < money / request.count:
             if cap.personal:
                 self._spent.add(cap.scope)
             else:
                 self._close(lane)
-        return cap is None
+        return False
 
     def _close(self, lane: Lane) -> None:
         """Nobody may have this lane any more today."""
