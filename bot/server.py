@@ -14,6 +14,7 @@ from bot.core.pictures import is_picture_name
 from bot.core.request import JSON, Picture
 
 BACKLOG = 1024  # connections that wait to be taken; one too many waits a second for its next try
+KEEP_ALIVE = 75.0  # seconds that a connection is kept for a request, the first one's headers included
 LINGER = 1.0  # seconds in which the rest of a refused body is read, so that the refusal arrives
 MAX_BODY = 24 * 1024 * 1024  # the largest picture that may come in, and what surrounds it
 
@@ -45,7 +46,12 @@ class Server:
     async def start(self) -> None:
         """Listen. Raises ConfigurationError where the address is taken or not ours."""
         runner = web.AppRunner(
-            self._app, access_log=None, handle_signals=False, shutdown_timeout=2.0, lingering_time=LINGER
+            self._app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=2.0,
+            lingering_time=LINGER,
+            keepalive_timeout=KEEP_ALIVE,
         )
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port, backlog=BACKLOG)

@@ -21,6 +21,7 @@ from adapters.api.aliases import model_of, slug
 from adapters.api.door import ANSWER_SECONDS, Door, Pace
 from adapters.api.fields import Fields
 from adapters.api.ids import Ids
+from bot import server
 from bot.core.errors import InvalidRequest
 from bot.core.settings import Secret
 from tests.fakes.api import KEY, OTHER_KEY, Answer, House, house
@@ -212,6 +213,18 @@ async def test_a_body_that_unpacks_without_end_is_cut(home: House, path: str) ->
     bomb = gzip.compress(b" " * (65 * 2**20), 9)
     answer = await post(home, path, data=bomb, headers={"Content-Encoding": "gzip"})
     assert answer.status == 413
+
+
+async def test_headers_that_do_not_come_end_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "KEEP_ALIVE", 0.1)
+    async with house(tmp_path) as home:
+        address = urlsplit(home.url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ")
+        assert await asyncio.wait_for(reader.read(), 5) == b""  # to the end: it is closed
+        writer.close()
 
 
 async def test_a_body_that_does_not_come_ends_the_connection(
