@@ -147,7 +147,7 @@ async def test_a_server_and_a_workspace_get_half_of_one_worker_each(tmp_path: Pa
     got = {name: last.used[name] - first.used[name] for name in ("discord", "slack")}
     total, gap = sum(got.values()), widest_gap(contended)
     print(f"\n{got} device-seconds while both waited; widest gap {gap:.1f}, bound {bound:.1f}")
-    assert total >= 0.8 * (MEMBERS * EACH + BIG * COUNT) * SECONDS
+    assert total >= 0.7 * (MEMBERS * EACH + BIG * COUNT) * SECONDS
     assert gap <= bound
     assert all(abs(part - total / 2) <= bound / 2 for part in got.values())
     assert not shared.discord.violations
