@@ -12,27 +12,37 @@ from typing import Final, NoReturn, cast
 
 from bot.core.request import JSON
 
-_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # fast where strings are pictures
+MAX_PARTS: Final = 256 * 1024  # characters beside texts: few large texts are cheap, many parts are not
+    256 * 1024
+)  # characters outside of strings: parsing few large texts is cheap, many parts are not
+MAX_DIGITS: Final = 1000
+_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # fast where strings are pictures
 
 
 def loads(body: bytes, *, max_depth: int = 16) -> JSON:
-    """Parse a body. ValueError: not UTF-8, not JSON, nested deeper than max_depth, or a key given twice."""
+    """Parse a body. ValueError: not UTF-8, not JSON, nested deeper than max_depth, a key given twice, or with
+    more than MAX_PARTS characters beside its texts."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("The body is not valid UTF-8.") from None
-    if _depth(text) > max_depth:
+    bare = _STRING.sub("", text)
+    if len(bare) > MAX_PARTS:
+        raise ValueError(f"The JSON has too many parts: at most {MAX_PARTS:,} characters beside its texts.")
+    if _depth(bare) > max_depth:
         raise ValueError(f"The JSON is nested deeper than {max_depth} levels.")
     try:
-        return cast(JSON, json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant))
+        return cast(
+            JSON, json.loads(text, object_pairs_hook=_unique, parse_int=_whole, parse_constant=_no_constant)
+        )
     except json.JSONDecodeError as error:
         raise ValueError(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
 
 
-def _depth(text: str) -> int:
-    """The deepest nesting, found before parsing: the parser itself recurses."""
+def _depth(bare: str) -> int:
+    """The deepest nesting, found before parsing: the parser itself recurses. bare: without its texts."""
     deepest = depth = 0
-    for character in _STRING.sub("", text):
+    for character in bare:
         if character in "[{":
             depth += 1
             deepest = max(deepest, depth)
@@ -48,6 +58,12 @@ def _unique(pairs: Sequence[tuple[str, JSON]]) -> dict[str, JSON]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"The key {twice[:40]!r} is given twice.")
     return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"A number has more than {MAX_DIGITS:,} digits.")
+    return int(digits)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -12,6 +12,7 @@ from bot.core.settings import Secret
 _IN_ADDRESSES = re.compile(r"(/(?:webhooks|interactions)/\d+/|hooks\.slack\.com/)[^\s/'\"][^\s'\"?]*")
 # Slack's tokens by their form: those of installed workspaces are in no setting.
 _TOKENS = re.compile(r"\bx(?:ox[a-z]|app)[.-][\w.-]{6,}")
+_KEYS = re.compile(r"\bfb_[\w-]{16,}", re.ASCII)  # our own API keys, of which only a digest is known
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -31,7 +32,7 @@ class OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The whole text of a record."""
         text = _CONTROL.sub(lambda match: repr(match[0])[1:-1], super().format(record))
-        text = _TOKENS.sub("***", _IN_ADDRESSES.sub(r"\1***", text))
+        text = _KEYS.sub("***", _TOKENS.sub("***", _IN_ADDRESSES.sub(r"\1***", text)))
         return self._hidden.sub("***", text) if self._hidden else text
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 
 from bot.core.errors import ConfigurationError, FairbrushError, Forbidden, NotFound
 from bot.core.pictures import is_picture_name
@@ -51,6 +55,7 @@ class Server:
             handle_signals=False,
             shutdown_timeout=2.0,
             lingering_time=LINGER,
+            logger=_ServerLog(server_logger, {}),
             keepalive_timeout=KEEP_ALIVE,
         )
         await runner.setup()
@@ -79,6 +84,18 @@ class Server:
         return web.Response(
             text=json.dumps(body) + "\n", status=200 if ready else 503, content_type="application/json"
         )
+
+
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """The web server's log, in which a damaged request of somebody's is no error of ours: a line without what
+    was sent, where a key may stand, and none of the stack."""
+
+    def exception(self, msg: object, *args: object, exc_info: object = True, **more: Any) -> None:
+        """Log an error while a request was handled."""
+        if isinstance(exc_info, HttpProcessingError):
+            self.info("A damaged request (%s) from %s", type(exc_info).__name__, *args)
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **more)  # type: ignore[arg-type]
 
 
 def linked_pictures(linked: Callable[[str, str, str], Awaitable[Picture]]) -> web.RouteDef:

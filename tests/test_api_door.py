@@ -240,6 +240,22 @@ async def test_a_body_that_does_not_come_ends_the_connection(
     assert answer.startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.parametrize("head", ["Authorization : Bearer {}", "apiKey: {}\x01", "apiKey: {}" + "x" * 9000])
+async def test_a_damaged_request_is_refused_and_leaves_neither_its_key_nor_a_stack_in_the_log(
+    home: House, caplog: pytest.LogCaptureFixture, head: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    address = urlsplit(home.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(f"GET /v1/models HTTP/1.1\r\nHost: x\r\n{head.format(KEY)}\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert b" 400 " in answer.partition(b"\r\n")[0]
+    assert "damaged request" in caplog.text
+    assert KEY not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 # --- everything else --------------------------------------------------------------------------------------
 
 

@@ -84,7 +84,9 @@ def test_no_log_line_holds_the_token_of_an_address(address: str) -> None:
     assert address.split("/")[2] in line
 
 
-@pytest.mark.parametrize("token", ["xoxb-12-34-AbCdEf", "xapp-1-A12-34-abcdef", "xoxe.xoxb-1-MS0yLTEtMTIz"])
+@pytest.mark.parametrize(
+    "token", ["xoxb-12-34-AbCdEf", "xapp-1-A12-34-abcdef", "xoxe.xoxb-1-MS0yLTEtMTIz", "fb_" + "a-_9" * 10]
+)
 def test_no_log_line_holds_a_token_that_is_in_no_setting(token: str) -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, "it broke: token=%s", (token,), None)
     assert OneLine([]).format(record).endswith("token=***")
