@@ -13,8 +13,6 @@ from typing import Final, NoReturn, cast
 from bot.core.request import JSON
 
 MAX_PARTS: Final = 256 * 1024  # characters beside texts: few large texts are cheap, many parts are not
-    256 * 1024
-)  # characters outside of strings: parsing few large texts is cheap, many parts are not
 MAX_DIGITS: Final = 1000
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # fast where strings are pictures
 
