@@ -1,27 +1,13 @@
-"""What is checked of an entry of FAIRBRUSH_BACKENDS and of a request before anything is sent. Pure."""
+"""What is checked of a request before anything is sent. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
-from typing import Final
 
-from bot.core.errors import ConfigurationError, InvalidRequest
+from bot.core.errors import InvalidRequest
 from bot.core.request import ImageRequest
 from bot.core.schedulers import find_scheduler
-from bot.core.settings import BackendEntry
-
-_EVERYWHERE: Final = ("slots", "after", "cap", "price")
-
-
-def check_options(entry: BackendEntry, *own: str) -> None:
-    """Raise ConfigurationError where an entry has an option that its backend does not know."""
-    known = (*own, *_EVERYWHERE)
-    unknown = sorted(set(entry.options) - set(known))
-    if unknown:
-        raise ConfigurationError(
-            f"FAIRBRUSH_BACKENDS: {entry.name} has no option {unknown[0]!r}; it knows {', '.join(known)}."
-        )
 
 
 def checked_model(request: ImageRequest, models: Collection[str]) -> str:

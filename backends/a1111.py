@@ -17,7 +17,7 @@ from typing import Final
 from backends._a1111_calls import task_name
 from backends._a1111_server import Offer, Server
 from backends._a1111_work import Work
-from backends._checking import check_options, check_pictures, checked_model, checked_scheduler
+from backends._checking import check_pictures, checked_model, checked_scheduler
 from backends._fresh import Fresh
 from backends._http import REAL_CLOCK, Http
 from backends._runs import Run, Runs
@@ -44,7 +44,7 @@ _PARAMS: Final = frozenset(
 def create(target: str, settings: Settings) -> Backend:
     """The backend of `a1111:ADDRESS`. Raises ConfigurationError."""
     entry = settings.entry("a1111", target)
-    check_options(entry, "batch")
+    entry.expect("batch")
     if not target:
         raise ConfigurationError("FAIRBRUSH_BACKENDS: a1111 needs an address: a1111:http://127.0.0.1:7860")
     batch = int(entry.number("batch", 4))

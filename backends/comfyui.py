@@ -17,7 +17,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, cast
 
-from backends._checking import check_options
 from backends._comfyui_socket import Socket
 from backends._comfyui_wire import ComfyWire
 from backends._comfyui_workflow import Kind, Workflow, read_workflow
@@ -40,7 +39,7 @@ _MOST: Final = 4 * 2**20  # bytes of a workflow
 def create(target: str, settings: Settings) -> Backend:
     """The backend of `comfyui:ADDRESS`. Raises ConfigurationError."""
     entry = settings.entry("comfyui", target)
-    check_options(entry, *(kind.value for kind in Kind), "model")
+    entry.expect(*(kind.value for kind in Kind), "model")
     if not target:
         raise ConfigurationError(
             "FAIRBRUSH_BACKENDS: comfyui needs an address: comfyui:http://127.0.0.1:8188"

@@ -184,6 +184,7 @@ def build(
 ) -> Remote:
     """As create(), with the clock and the pace of polls passed in."""
     entry = settings.entry("stochastic", target)
+    entry.expect("price", "negative")
     model = target or "stable-diffusion-2"
     if not _ID.fullmatch(model.replace(".", "-")):
         raise ConfigurationError(

@@ -104,7 +104,7 @@ def test_an_entry_names_the_server() -> None:
         ("gpu1:7860", {}, "is not an address"),
         ("http://me:secret@gpu1:7860", {}, "no user name, password"),
         ("http://gpu1", {"batch": "17"}, "batch is a number from 1 to 16"),
-        ("http://gpu1", {"btach": "2"}, "no option 'btach'"),
+        ("http://gpu1", {"btach": "2"}, 'no option "btach"'),
     ],
 )
 def test_a_wrong_entry_is_named(target: str, options: dict[str, str], words: str) -> None:

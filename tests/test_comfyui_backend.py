@@ -106,7 +106,7 @@ class TestContractOfAnOlderServer(BackendContract):
         ("", {}, "comfyui needs an address"),
         ("gpu1:8188", {}, "is not an address"),
         ("http://me:secret@gpu1:8188", {}, "no user name, password"),
-        ("http://gpu1", {"workflw": "x"}, "no option 'workflw'"),
+        ("http://gpu1", {"workflw": "x"}, 'no option "workflw"'),
         ("http://gpu1", {"img2img": "x.json"}, "img2img= goes with workflow= alone"),
         ("http://gpu1", {"workflow": "x.json", "inpaint": "y.json"}, "inpaint= goes with img2img= alone"),
         ("http://gpu1", {"workflow": "/nowhere/x.json"}, "/nowhere/x.json cannot be read: No such file"),

@@ -226,6 +226,7 @@ class TestStochasticBackend(HostedContract):
         ("stable-diffusion-2", {"price": "0.01"}, "", "STOCHASTIC_API_KEY"),
         ("stable-diffusion-2", {}, "k", ";price="),
         ("stable-diffusion-2", {"price": "cheap"}, "k", "price=cheap"),
+        ("stable-diffusion-2", {"price": "0", "prize": "1"}, "k", 'no option "prize"'),
         ("../admin", {"price": "0"}, "k", "stochastic:stable-diffusion-2"),
     ],
 )
