@@ -87,13 +87,15 @@ class Server:
 
 
 class _ServerLog(logging.LoggerAdapter[logging.Logger]):
-    """The web server's log, in which a damaged request of somebody's is no error of ours: a line without what
-    was sent, where a key may stand, and none of the stack."""
+    """The web server's log, in which neither a damaged request of somebody's nor a client that goes away is
+    an error of ours: a line without what was sent, where a key may stand, and none of the stack."""
 
     def exception(self, msg: object, *args: object, exc_info: object = True, **more: Any) -> None:
         """Log an error while a request was handled."""
         if isinstance(exc_info, HttpProcessingError):
             self.info("A damaged request (%s) from %s", type(exc_info).__name__, *args)
+        elif isinstance(exc_info, ConnectionError):
+            self.info("The connection from %s ended before its request did", *args)
         else:
             super().exception(msg, *args, exc_info=exc_info, **more)  # type: ignore[arg-type]
 

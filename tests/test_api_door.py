@@ -17,6 +17,7 @@ import pytest
 
 from adapters import _incoming
 from adapters._incoming import Problem
+from adapters.api import bodies
 from adapters.api.aliases import model_of, slug
 from adapters.api.door import ANSWER_SECONDS, Door, Pace
 from adapters.api.fields import Fields
@@ -238,6 +239,46 @@ async def test_a_body_that_does_not_come_ends_the_connection(
     answer = await asyncio.wait_for(reader.read(), 5)  # to the end: it is closed
     writer.close()
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+async def test_few_large_bodies_of_one_key_are_read_at_once_and_other_keys_do_not_wait(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "LARGE_AT_ONCE", 2)
+    address, size = urlsplit(home.url), 2**20
+    head = f"POST {JOBS} HTTP/1.1\r\nHost: x\r\nSalad-Api-Key: {KEY}\r\nContent-Length: {size}\r\n\r\n"
+    writers = [(await asyncio.open_connection(address.hostname, address.port))[1] for _ in range(3)]
+    try:
+        for writer in writers:  # the first two are being read from here on, and the third waits
+            writer.write(head.encode() + b" " * (size - 1))
+        large = json.dumps(BODIES[JOBS]).encode() + b" " * 70_000
+        assert (await post(home, JOBS)).status == 201
+        assert (await post(home, JOBS, OTHER_KEY, data=large)).status == 201
+        monkeypatch.setattr(bodies, "WAIT_SECONDS", 0.01)
+        refused = await post(home, JOBS, data=large)
+        assert refused.status == 429
+        assert "large bodies" in in_form(JOBS, refused)
+    finally:
+        for writer in writers:
+            writer.close()
+    monkeypatch.setattr(bodies, "WAIT_SECONDS", 10.0)
+    assert (await post(home, JOBS, data=large)).status == 201
+
+
+async def test_a_client_that_leaves_in_the_middle_is_no_error_in_the_log(
+    home: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    address = urlsplit(home.url)
+    _, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = f"POST {STOCHASTIC} HTTP/1.1\r\nHost: x\r\napiKey: {KEY}\r\nContent-Length: 99\r\n\r\n"
+    writer.write(head.encode())
+    await post(home, STOCHASTIC)  # by now the other is being read
+    writer.close()
+    async with asyncio.timeout(5):
+        while "ended before its request" not in caplog.text:
+            await asyncio.sleep(0.005)
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("head", ["Authorization : Bearer {}", "apiKey: {}\x01", "apiKey: {}" + "x" * 9000])

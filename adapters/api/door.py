@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from adapters._incoming import Problem, Throttle
+from adapters.api.bodies import Room
 from bot.core.request import Nouns, Requester
 
 if TYPE_CHECKING:
@@ -29,11 +31,12 @@ ANSWER_SECONDS: Final = 0.1  # what every wrong key waits, whatever is wrong wit
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A known client and the core."""
+    """A known client and the core. room: for the key's large bodies, see bodies.py."""
 
     studio: Studio
     key: ApiKey
     requester: Requester
+    room: AbstractAsyncContextManager[None]
 
 
 class Door:
@@ -43,6 +46,7 @@ class Door:
         self._now = now
         self._throttle = Throttle(now)
         self._pace: Pace | None = None
+        self._room = Room()
         self.studio: Studio | None = None
 
     def open(self, studio: Studio) -> None:
@@ -71,7 +75,7 @@ class Door:
                 f"More than {pace.per_second:g} requests a second came with this key. Ask less often.",
                 retry_after=wait,
             )
-        return Visit(studio, key, requester_of(key))
+        return Visit(studio, key, requester_of(key), self._room.of(key.key_id))
 
     def _wrong(self, address: str, *, given: bool) -> Problem:
         if not given:

@@ -44,7 +44,7 @@ class _Api:
         """Queue a request."""
         organization, endpoint = place_of(request, visit)
         base = self._context.base_of(request)
-        body = Fields(await read_json(request, MAX_BODY))
+        body = Fields(await read_json(request, MAX_BODY, visit.room))
         inputs = await read_inputs(body, endpoint, visit.studio)
         owner = owner_of(visit, API, organization, endpoint)
         address = {"api": API, "warnings": list(inputs.warnings)}

@@ -68,7 +68,7 @@ class Jobs:
         """Queue a job."""
         organization, endpoint = place_of(request, visit)
         base = self._context.base_of(request)
-        body = Fields(await read_json(request, MAX_BODY))
+        body = Fields(await read_json(request, MAX_BODY, visit.room))
         kept = _kept(body)
         inputs = await read_inputs(body.object("input", required=True), endpoint, visit.studio)
         body.finish()

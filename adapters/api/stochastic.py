@@ -77,7 +77,7 @@ class _Api:
     async def submit(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Queue one request for all prompts together."""
         base = self._context.base_of(request)
-        body = Fields(await read_json(request, MAX_BODY))
+        body = Fields(await read_json(request, MAX_BODY, visit.room))
         prompts, params = body.texts("prompt"), body.object("params", required=True)
         body.finish()
         options = _options(params, model_of(request.match_info["model"], visit.studio))
