@@ -84,6 +84,11 @@ class Stand:
     preview: str = ""
     preview_id: int = -1
 
+    @property
+    def known(self) -> bool:
+        """Whether the server has it: it waits or is being made."""
+        return self.active or self.ahead is not None
+
 
 def calls_for(
     request: ImageRequest, catalogue: Catalogue, model_id: str, ticket: str, batch: int

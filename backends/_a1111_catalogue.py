@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
 from backends._checkpoints import habit_of
 from backends._licences import licence_of
@@ -127,7 +127,7 @@ def _samplers(items: Sequence[Mapping[str, JSON]], labels: Sequence[str]) -> dic
 def _items(value: JSON) -> list[Mapping[str, JSON]]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         return []
-    return [cast("Mapping[str, JSON]", item) for item in value if isinstance(item, Mapping)]
+    return [item for item in value if isinstance(item, Mapping)]
 
 
 def _text(item: Mapping[str, JSON], name: str) -> str:

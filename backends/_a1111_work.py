@@ -19,6 +19,7 @@ from bot.core.request import JSON
 log = logging.getLogger(__name__)
 
 _LEFT_AFTER: Final = 20  # questions without an answer after which a cancelled call is left alone
+_GONE_AFTER: Final = 120.0  # seconds for an answer to arrive once the server no longer has the call
 
 
 class Work:
@@ -38,6 +39,9 @@ class Work:
         self._fraction = 0.0
         self._began = clock.monotonic()
         self._active = False
+        self._known = False  # the server has said that it has the call; some never do
+        self._gone_at: float | None = None  # when it first said, after that, that it has it no more
+        self._made = 0
         self._sizes: set[tuple[int, int]] = set()
 
     async def follow(self) -> None:
@@ -45,17 +49,21 @@ class Work:
         run, request = self._run, self._request
         run.say(Progress(0.0))
         for call in calls_for(request, self._offer.catalogue, run.model, run.ticket, self._batch):
-            if run.cancelled:
+            if run.cancelled or not await self._carry_out(call):
                 return
-            run.current = call.task
-            answer = await self._answer(call)
-            if run.cancelled:
-                return
-            await self._take(call, answer)
         self._say_progress(1.0)
         run.say(self._done())
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, call: Call) -> bool:
+        """Make the pictures of a call; False where the job was cancelled meanwhile."""
+        self._run.current, self._known, self._gone_at = call.task, False, None
+        answer = await self._answer(call)
+        if self._run.cancelled:
+            return False
+        await self._take(call, answer)
+        return True
 
     async def _answer(self, call: Call) -> Answer:
         post = asyncio.create_task(self._server.make(call))
@@ -83,6 +91,8 @@ class Work:
                 unanswered += 1
             if self._run.cancelled and unanswered >= _LEFT_AFTER:
                 post.cancel()
+            elif self._gone_at is not None and self._clock.monotonic() - self._gone_at > _GONE_AFTER:
+                raise Unavailable("The image server's answer was lost.", accepted=False)
 
     async def _look(self, call: Call, preview_id: int) -> int:
         """One question, and what follows from it; the number of the newest preview."""
@@ -93,6 +103,10 @@ class Work:
         stand = await self._server.stand(call.task, preview_id, show=self._show)
         if stand is None:
             return preview_id
+        if stand.known:
+            self._known, self._gone_at = True, None
+        elif self._known and self._gone_at is None:
+            self._gone_at = self._clock.monotonic()
         if self._run.cancelled and stand.active:
             await self._server.interrupt(call.task)
         if stand.ahead is not None:
@@ -123,19 +137,22 @@ class Work:
         for made in await asyncio.to_thread(read_made, answer, call, seeds):
             data, mime, size = await fitted(made.data, request.width, request.height)
             self._sizes.add(size)
+            self._made += 1
             self._run.say(ImageReady(made.index, data, mime, made.seed))
 
     def _done(self) -> Done:
         """Device time counts from when the first call was seen to be made."""
         request = self._request
         applied: dict[str, JSON] = {}
-        notes: tuple[str, ...] = ()
+        notes = []
         if scheduler := request.scheduler or self._offer.catalogue.default_scheduler:
             applied["scheduler"] = scheduler
         if (strength := strength_of(request)) is not None and request.strength is None:
             applied["strength"] = strength
         for width, height in self._sizes - {(request.width, request.height)}:
             applied |= {"width": width, "height": height}
-            notes = (f"made at {width}×{height} and fitted to {request.width}×{request.height}",)
+            notes = [f"made at {width}×{height} and fitted to {request.width}×{request.height}"]
+        if self._made < request.count:  # somebody stopped it at the server
+            notes.append(f"{self._made} of {request.count} pictures were made.")
         seconds = self._clock.monotonic() - self._began
-        return Done(seconds, model=self._run.model, notes=notes, applied=applied)
+        return Done(seconds, model=self._run.model, notes=tuple(notes), applied=applied)

@@ -70,10 +70,10 @@ def _number(entry: Sequence[JSON]) -> float:
 
 
 def read_end(
-    entry: Mapping[str, JSON], outputs: Sequence[str], base: URL, applied: Mapping[str, JSON]
+    entry: Mapping[str, JSON], output: str, base: URL, applied: Mapping[str, JSON]
 ) -> Finished | Ended:
-    """How a prompt ended, by its entry in the history. outputs: nodes whose pictures are taken, the likeliest
-    first; base: the server's address."""
+    """How a prompt ended, by its entry in the history. output: the node whose picture is taken; base: the
+    server's address."""
     status = entry.get("status")
     status = status if isinstance(status, Mapping) else {}
     messages = _messages(status.get("messages"))
@@ -81,7 +81,7 @@ def read_end(
         return Ended(Unavailable("The picture was stopped at the image server.", accepted=True))
     if "execution_error" in messages or status.get("status_str") == "error":
         return Ended(_failure(messages.get("execution_error", {})))
-    picture = _picture(entry.get("outputs"), outputs)
+    picture = _picture(entry.get("outputs"), output)
     if picture is None:
         return Ended(ProtocolError("The image server made no picture.", detail="no output", accepted=True))
     query = {name: str(picture.get(name, "")) for name in ("filename", "subfolder", "type")}
@@ -111,14 +111,13 @@ def _failure(data: Mapping[str, JSON]) -> FairbrushError:
     return Unavailable("The image server failed inside.", detail=detail, accepted=True)
 
 
-def _picture(outputs: JSON, nodes: Sequence[str]) -> Mapping[str, JSON] | None:
-    """The first picture of the first of these nodes that has one."""
-    for node in nodes:
-        output = outputs.get(node) if isinstance(outputs, Mapping) else None
-        images = output.get("images") if isinstance(output, Mapping) else None
-        for image in images if isinstance(images, Sequence) and not isinstance(images, str) else ():
-            if isinstance(image, Mapping) and isinstance(image.get("filename"), str):
-                return image
+def _picture(outputs: JSON, node: str) -> Mapping[str, JSON] | None:
+    """The first picture of a node."""
+    output = outputs.get(node) if isinstance(outputs, Mapping) else None
+    images = output.get("images") if isinstance(output, Mapping) else None
+    for image in images if isinstance(images, Sequence) and not isinstance(images, str) else ():
+        if isinstance(image, Mapping) and isinstance(image.get("filename"), str):
+            return image
     return None
 
 

@@ -15,10 +15,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeGuard
 
 from aiohttp import WSMsgType
 
@@ -55,7 +56,7 @@ class Sight:
         if node not in self.seen:
             self.seen.append(node)
         stages = max(len(self.samplers), len(self.seen))
-        self.step, self.total = min(step, total), total
+        self.step, self.total = max(0, min(step, total)), total
         done = (self.seen.index(node) + self.step / total) / stages
         self.fraction = max(self.fraction, min(1.0, done))
 
@@ -101,8 +102,7 @@ class Socket:
         """Hang up."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _listen(self) -> None:
         backoff = Backoff()
@@ -119,6 +119,7 @@ class Socket:
 
     async def _converse(self) -> None:
         async with self._http.websocket("/ws", params={"clientId": self.client_id}) as socket:
+            self._current = ""  # another prompt may have begun meanwhile, and what greets us names none
             await socket.send_json(_FEATURES)
             self._tried.set()
             async for message in socket:
@@ -142,8 +143,8 @@ class Socket:
             self._current = ""
         elif sight is not None and isinstance(prompt_id, str):
             self._event(str(kind), prompt_id, sight, data)
-        elif kind in ("execution_start", "executing"):
-            self._current = ""  # somebody else's
+        elif "prompt_id" in data:
+            self._current = ""  # somebody else's: what is handed in without a client is told to all
 
     def _event(self, kind: str, prompt_id: str, sight: Sight, data: Mapping[str, JSON]) -> None:
         if kind == "execution_start" or (kind == "executing" and data.get("node") is not None):
@@ -153,7 +154,7 @@ class Socket:
         elif kind == "progress":
             step, total = data.get("value"), data.get("max")
             self._current, sight.running = prompt_id, True
-            if isinstance(step, int | float) and isinstance(total, int | float):
+            if _is_number(step) and _is_number(total):
                 sight.progress(str(data.get("node")), int(step), int(total))
 
     def _binary(self, frame: bytes) -> None:
@@ -171,3 +172,7 @@ class Socket:
     def _show(self, prompt_id: str, picture: bytes) -> None:
         if (sight := self._sights.get(prompt_id)) is not None:
             sight.preview = picture
+
+
+def _is_number(value: JSON) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -149,9 +149,21 @@ class ComfyWire(Wire):
         handle: dict[str, JSON] = {"id": prompt_id, "output": workflow.output, "applied": applied}
         return await self._hand_in(http, workflow, fill(workflow, values), handle)
 
-    async def _hand_in(self, http: Http, workflow: Workflow, graph: Graph, handle: dict[str, JSON]) -> Handle:
+    async def _hand_in(self, http: Http, workflow: Workflow, graph: Graph, handle: Handle) -> Handle:
         prompt_id = str(handle["id"])
         await self._socket.watch(prompt_id, workflow.samplers)
+        try:
+            given = await self._post(http, workflow, graph, prompt_id)
+        except BaseException:
+            self._socket.forget(prompt_id)
+            raise
+        if given != prompt_id:
+            self._socket.forget(prompt_id)
+            await self._socket.watch(given, workflow.samplers)
+        return {**handle, "id": given}
+
+    async def _post(self, http: Http, workflow: Workflow, graph: Graph, prompt_id: str) -> str:
+        """The id that the server knows the prompt by: ours, unless it is an older one that chooses it."""
         body: dict[str, JSON] = {
             "prompt": graph,
             "prompt_id": prompt_id,
@@ -162,25 +174,15 @@ class ComfyWire(Wire):
         try:
             answer = await http.post("/prompt", body, also=(400,))
             fields = answer.fields()
-        except Fault as error:
-            return await self._in_doubt(http, handle, error)
+        except Fault as error:  # where its answer was lost: it is there, or it may be handed in again
+            if error.accepted is None and await self._known(http, prompt_id):
+                return prompt_id
+            error.accepted = False
+            raise
         if answer.status == 400:
-            self._socket.forget(prompt_id)
             raise read_refusal(fields, workflow, answer.text())
         given = fields.get("prompt_id")
-        if isinstance(given, str) and given and given != prompt_id:  # older servers choose it themselves
-            self._socket.forget(prompt_id)
-            await self._socket.watch(given, workflow.samplers)
-            handle["id"] = given
-        return handle
-
-    async def _in_doubt(self, http: Http, handle: Handle, error: Fault) -> Handle:
-        """The answer to a prompt was lost: it is there, or it may be handed in again."""
-        if error.accepted is None and await self._known(http, str(handle["id"])):
-            return handle
-        self._socket.forget(str(handle["id"]))
-        error.accepted = False
-        raise error
+        return given if isinstance(given, str) and given else prompt_id
 
     def _values(self, request: ImageRequest) -> tuple[dict[str, JSON], dict[str, JSON]]:
         """What placeholders stand for, and what is said to have been used."""
@@ -237,26 +239,31 @@ class ComfyWire(Wire):
         entry = answer.fields().get(prompt_id)
         if not isinstance(entry, Mapping):
             return None
-        own, applied = str(job.get("output", "")), job.get("applied")
-        nodes = [own, *(workflow.output for workflow in self._workflows.values() if workflow.output != own)]
-        return read_end(entry, nodes, http.base, applied if isinstance(applied, Mapping) else {})
+        applied = job.get("applied")
+        output = str(job.get("output", ""))
+        return read_end(entry, output, http.base, applied if isinstance(applied, Mapping) else {})
 
     async def find(self, http: Http, ticket: str, facts: Facts) -> Handle | None:
         """A prompt that was handed in, by the id that our ticket gives it."""
         prompt_id = prompt_id_of(ticket)
-        return {"id": prompt_id} if await self._known(http, prompt_id) else None
+        _, workflow = await self._of(http, prompt_id)
+        return None if workflow is None else {"id": prompt_id, "output": workflow.output}
 
     async def again(self, http: Http, sibling: Handle, facts: Facts, ticket: str) -> Handle | None:
         """The same graph as another picture's, for the seed of this one."""
-        prompt_id = str(sibling.get("id"))
-        queue = await _queue(http, insist=True)
-        history = (await http.get(f"/history/{prompt_id}", most=_LISTS)).fields()
-        graph = graph_of(queue, history, prompt_id)
-        workflow = next((one for one in self._workflows.values() if graph and one.made(graph)), None)
-        if graph is None or workflow is None:
+        graph, workflow = await self._of(http, str(sibling.get("id")))
+        if workflow is None:
             return None
         handle = {**sibling, "id": prompt_id_of(ticket)}
         return await self._hand_in(http, workflow, with_seed(workflow, graph, facts.seed), handle)
+
+    async def _of(self, http: Http, prompt_id: str) -> tuple[Mapping[str, JSON], Workflow | None]:
+        """The graph of a prompt that the server knows, and the workflow it was made by: None where it knows
+        no such prompt, or the workflows have changed since."""
+        queue = await _queue(http, insist=True)
+        history = (await http.get(f"/history/{prompt_id}", most=_LISTS)).fields()
+        graph = graph_of(queue, history, prompt_id) or {}
+        return graph, next((one for one in self._workflows.values() if one.made(graph)), None)
 
     async def _known(self, http: Http, prompt_id: str) -> bool:
         """Whether it waits, is being made or has ended; asked in the order in which it goes on."""
@@ -271,6 +278,7 @@ class ComfyWire(Wire):
         """Cancel a prompt by its id; in older versions take it out of the queue, or interrupt it while it is
         the one being made, since their interrupt stops whatever anybody makes."""
         prompt_id = str(job.get("id"))
+        self._socket.forget(prompt_id)
         answer = await http.post(f"/api/jobs/{prompt_id}/cancel", {}, idempotent=True, also=_ABSENT)
         if answer.status not in _ABSENT:
             cancelled = _cancelled(answer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import socket
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from bot.core.ports import Clock
 from bot.core.request import JSON
 
 _KEEP_ALIVE = 4.0  # seconds; less than most servers keep an idle connection
+# Seconds without a byte until the other side is asked, and between questions; questions until it is gone.
+_PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 
 
 class Endpoint:
@@ -115,9 +118,9 @@ class Endpoint:
             raise Unavailable(f"The connection to {self.service} is closed.", accepted=False)
         if fresh not in self._sessions:
             connector = (
-                aiohttp.TCPConnector(force_close=True)
+                aiohttp.TCPConnector(force_close=True, socket_factory=_watched)
                 if fresh
-                else aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE)
+                else aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE, socket_factory=_watched)
             )
             self._sessions[fresh] = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "Fairbrush"}
@@ -156,6 +159,18 @@ class Endpoint:
             return TimedOut(f"{self.service} did not answer in time.", detail=detail, accepted=accepted)
         self._failed(f"The connection to {self.service} broke.")
         return Unavailable(f"The connection to {self.service} broke.", detail=detail, accepted=accepted)
+
+
+def _watched(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket that notices when the other side is gone: a call may wait for minutes without a byte, and a
+    server that lost its power, or a router that forgot the connection, says nothing of it."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        if (option := getattr(socket, name, None)) is not None:  # not every system has them
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
 
 
 def coded(body: JSON | bytes) -> bytes | None:

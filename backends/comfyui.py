@@ -112,14 +112,12 @@ class ComfyUI(Remote):
                     if isinstance(event, Taken):
                         prompts = _prompts(event.ref)
                     if isinstance(event, Done):
-                        self._forget(prompts)
                         yield Progress(1.0)
                     yield event
                     if isinstance(event, Progress):
                         for preview in await self._previews(prompts):
                             yield preview
         except FairbrushError as error:
-            self._forget(prompts)
             if error.accepted is None and isinstance(error, Unavailable | TimedOut):
                 raise Unavailable(
                     "The image server does not answer.",
@@ -127,11 +125,14 @@ class ComfyUI(Remote):
                     accepted=False,
                 ) from None
             raise
+        finally:
+            for prompt_id in prompts:
+                self._socket.forget(prompt_id)
 
     async def aclose(self) -> None:
         """Let go of everything; the server goes on."""
-        await self._socket.aclose()
         await super().aclose()
+        await self._socket.aclose()
 
     async def _previews(self, prompts: Sequence[str]) -> list[Preview]:
         """What is new since the last time."""
@@ -140,10 +141,6 @@ class ComfyUI(Remote):
             if (data := self._socket.take_preview(prompt_id)) and (picture := await small(data)):
                 found.append(Preview(picture, "image/jpeg", index))
         return found
-
-    def _forget(self, prompts: Sequence[str]) -> None:
-        for prompt_id in prompts:
-            self._socket.forget(prompt_id)
 
 
 def _prompts(ref: RemoteRef) -> list[str]:

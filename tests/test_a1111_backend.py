@@ -40,6 +40,7 @@ from bot.core.settings import BackendEntry, Secret, Settings
 from tests.backend_contract import BackendContract, collect
 from tests.fakes.a1111 import FakeA1111, error, fake_a1111, hang_up, reply
 from tests.fakes.backend import flat_png
+from tests.fakes.clock import HandClock
 from tests.fakes.house import house
 
 CANARY = "hush:canary-1f9d2c7b"
@@ -524,6 +525,40 @@ async def test_a_poll_that_fails_does_no_harm(backend: A1111, server: FakeA1111)
     await until(lambda: len(server.asked) > 2)
     hold.release()
     assert isinstance((await watching)[-1], Done)
+
+
+async def test_an_answer_that_never_comes_is_not_waited_for_for_ever(server: FakeA1111) -> None:
+    """The server has ended the task, and the connection on which it would say so is dead."""
+    clock = HandClock()
+    backend = backend_of(server, clock=clock.clock)
+    begun, ended = server.hold("start"), server.hold("answer")
+    watching = asyncio.ensure_future(collect(backend.events(await backend.submit(REQUEST, job_id="j1"))))
+    await begun.reached.wait()
+    await until(lambda: server.asked.count(server.begun[0]) > 1)
+    begun.release()
+    await ended.reached.wait()
+    asked = len(server.asked)
+    await until(lambda: len(server.asked) > asked + 2)
+    assert not watching.done()
+    await clock.advance(121)
+    with pytest.raises(Unavailable) as caught:
+        await watching
+    assert caught.value.accepted is False
+    await backend.aclose()
+
+
+async def test_pictures_that_are_missing_are_told(backend: A1111, server: FakeA1111) -> None:
+    """Somebody pressed Interrupt at the server: it answers with what it has."""
+
+    async def stopped(request: Any) -> Any:
+        return await server._generate({**await request.json(), "batch_size": 1, "n_iter": 1})
+
+    server.trouble(TXT2IMG, stopped)
+    events = await make(backend, replace(REQUEST, count=3))
+    assert sum(isinstance(event, ImageReady) for event in events) == 1
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.notes == ("1 of 3 pictures were made.",)
 
 
 async def test_the_password_is_sent_and_shown_nowhere(

@@ -8,12 +8,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from yarl import URL
 
+from backends._comfyui_history import read_end
+from backends._wire import Ended
 from backends.comfyui import ComfyUI, build, create
-from bot.core.errors import Cancelled, ConfigurationError, FairbrushError, InvalidRequest, Unavailable
+from bot.core.errors import (
+    Cancelled,
+    ConfigurationError,
+    FairbrushError,
+    InvalidRequest,
+    ProtocolError,
+    Unavailable,
+)
 from bot.core.ports import Backend, CancelOutcome, Done, Event, ImageReady, Preview, Progress, Queued, Taken
 from bot.core.request import Image, ImageRequest, State
 from bot.core.settings import BackendEntry, Settings
@@ -64,6 +74,10 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def previews(events: list[Event]) -> int:
+    return sum(isinstance(event, Preview) for event in events)
 
 
 class TestContract(HostedContract):
@@ -398,6 +412,110 @@ async def test_a_websocket_that_drops_does_no_harm(fake: ComfyFake, backend: Bac
     await until(lambda: bool(fake.clients))
     fake.release()
     assert isinstance((await watching)[-1], Done)
+
+
+async def test_a_preview_is_shown_to_nobody_else_after_the_websocket_dropped() -> None:
+    """An older server does not say whose a preview is. While the websocket is down one's picture ends and
+    another's begins; what the server greets us with then names a node and no prompt."""
+    fake = ComfyFake(old=True)
+    async with a_world(fake) as world:
+        await world.backend.capabilities()
+        fake.hold()
+        shown: dict[str, list[Event]] = {"one": [], "two": []}
+
+        async def watch(who: str) -> None:
+            ref = await world.backend.submit(replace(REQUEST, count=2), job_id=who)
+            async for event in world.backend.events(ref):
+                shown[who].append(event)
+
+        one = asyncio.ensure_future(watch("one"))
+        await until(lambda: len(fake.prompts) == 2)
+        await fake.sampling.wait()
+        await until(lambda: previews(shown["one"]) == 1)
+        two = asyncio.ensure_future(watch("two"))
+        await until(lambda: len(fake.prompts) == 4)
+        mine = fake.prompts[2].id
+        fake.prompts[2].number = 0  # it goes before the second picture of the other one
+        fake.deaf = True
+        await fake.hang_up()
+        fake.sampling.clear()
+        fake._free.set()
+        await fake.sampling.wait()
+        fake.deaf = False
+        await until(lambda: bool(fake.clients))
+        before = previews(shown["one"])
+        assert fake.running is not None
+        assert fake.running.id == mine
+        await fake.show(fake.running)
+        sent = len(shown["two"])
+        await until(lambda: len(shown["two"]) > sent + 4)
+        assert previews(shown["one"]) == before
+        fake.release()
+        await asyncio.gather(one, two)
+
+
+async def test_nonsense_over_the_websocket_does_no_harm(fake: ComfyFake, backend: Backend) -> None:
+    fake.hold()
+    ref = await backend.submit(REQUEST, job_id="j1")
+    events: list[Event] = []
+
+    async def watch() -> None:
+        async for event in backend.events(ref):
+            events.append(event)  # noqa: PERF401 - looked at while it grows
+
+    watching = asyncio.ensure_future(watch())
+    await until(lambda: previews(events) == 1)
+    (client,) = fake.clients.values()
+    own = f'"prompt_id": "{fake.prompts[0].id}", "node": "5"'
+    for text in ("{", "[]", '{"data": 3}', f'{{"type": "progress", "data": {{{own}, "value": NaN}}}}'):
+        await client.socket.send_str(text)
+    for value, most in (("Infinity", "4"), ("4", "1e999"), ("-9", "4"), ('"4"', "[]"), ("9", "-1")):
+        data = f'{{{own}, "value": {value}, "max": {most}}}'
+        await client.socket.send_str(f'{{"type": "progress", "data": {data}}}')
+    for frame in (
+        b"",
+        b"\0" * 8,
+        b"\0\0\0\4\xff\xff\xff\xff{}",
+        b"\0\0\0\4\0\0\0\2[]",
+        b"\0\0\0\1\0\0\0\1GIF89a",
+    ):
+        await client.socket.send_bytes(frame)
+    await fake.show(fake.prompts[0])
+    await until(lambda: previews(events) == 2)
+    fake.release()
+    await watching
+    steps = [event for event in events if isinstance(event, Progress)]
+    assert [event.fraction for event in steps] == sorted(event.fraction for event in steps)
+    assert all((event.step or 0) >= 0 for event in steps)
+
+
+def test_a_picture_is_taken_from_the_workflows_own_output_alone() -> None:
+    """A graph may show other pictures besides, such as the one that it starts from."""
+    shown = {"images": [{"filename": "theirs.png", "subfolder": "", "type": "input"}]}
+    end = read_end({"outputs": {"3": shown}}, "7", URL("http://gpu1"), {})
+    assert isinstance(end, Ended)
+    assert isinstance(end.error, ProtocolError)
+
+
+async def test_a_job_that_is_over_is_not_looked_out_for(fake: ComfyFake) -> None:
+    """However it ends: refused, lost, or watched no longer."""
+    async with a_world(fake) as world:
+        assert isinstance(world.backend, ComfyUI)
+        sights = world.backend._socket._sights
+        await world.backend.capabilities()
+        fake.nodes.checkpoints.pop()
+        await fail(world.backend, replace(REQUEST, model="SDXL/sd_xl_base_1.0"))
+        assert not sights
+        fake.trouble("submit:500")
+        await fail(world.backend)
+        assert not sights
+        fake.hold()
+        ref = await world.backend.submit(REQUEST, job_id="j1")
+        events = world.backend.events(ref)
+        assert isinstance(await anext(events), Taken)
+        assert sights
+        await cast("Any", events).aclose()
+        assert not sights
 
 
 async def test_a_server_that_was_restarted_has_lost_the_job(fake: ComfyFake, backend: Backend) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -473,6 +474,29 @@ async def test_a_stream_is_read_as_it_comes(server: Server, http: Http) -> None:
     async with http.stream("/x", {"stream": True}) as response:
         lines = [line async for line in response.content]
     assert lines == [b"data: 1\n", b"\n", b"data: 2\n", b"\n"]
+
+
+async def test_a_connection_notices_that_the_other_side_is_gone(server: Server, http: Http) -> None:
+    """A call may wait for minutes without a byte, and a server without power says nothing."""
+    held, free = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        held.set()
+        await free.wait()
+        return response
+
+    server.say(slow)
+    async with http.stream("/x", {}) as response:
+        await held.wait()
+        assert response.connection is not None
+        assert response.connection.transport is not None
+        made = response.connection.transport.get_extra_info("socket")
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 120
+        free.set()
 
 
 async def test_a_stream_that_is_refused_was_not_taken(server: Server, http: Http) -> None:

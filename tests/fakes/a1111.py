@@ -245,9 +245,16 @@ class FakeA1111:
             )
         shown = question.get("live_preview", True) and question["id_live_preview"] != self.preview_id
         picture = "data:image/png;base64," + base64.b64encode(PREVIEW).decode() if shown else None
-        stand = {"active": True, "queued": False, "completed": False, "progress": self.progress, "eta": 1.0}
+        stand = {"active": True, "queued": False, "completed": False}
         return web.json_response(
-            {**stand, "live_preview": picture, "id_live_preview": self.preview_id, "textinfo": None}
+            {
+                **stand,
+                "progress": self.progress,
+                "eta": 1.0,
+                "live_preview": picture,
+                "id_live_preview": self.preview_id,
+                "textinfo": None,
+            }
         )
 
     async def _interrupt(self, _: web.Request) -> web.Response:
@@ -298,14 +305,14 @@ class FakeA1111:
         await asyncio.sleep(0)
 
     def _answer(self, body: dict[str, Any]) -> web.Response:
-        size = self.made_size or (body["width"], body["height"])
+        width, height = self.made_size or (body["width"], body["height"])
         count = body.get("batch_size", 1) * body.get("n_iter", 1)
         seeds = [body["seed"] + number for number in range(count)]
-        pictures = [flat_png(*size, seed) for seed in seeds]
+        pictures = [flat_png(width, height, seed) for seed in seeds]
         grid = self.grid and count > 1 and body.get("override_settings", {}).get("return_grid") is not False
         if grid:
             pictures.insert(0, flat_png(8, 8, 0))
-        info = {"all_seeds": seeds, "seed": seeds[0], "index_of_first_image": int(grid), "width": size[0]}
+        info = {"all_seeds": seeds, "seed": seeds[0], "index_of_first_image": int(grid), "width": width}
         images = [base64.b64encode(picture).decode() for picture in pictures]
         return web.json_response({"images": images, "parameters": body, "info": json.dumps(info)})
 

@@ -239,6 +239,8 @@ class ComfyFake(HostedFake):
         client = self.clients[client_id] = Client(socket)
         status = {"exec_info": {"queue_remaining": len(self.pending)}}
         await socket.send_json({"type": "status", "data": {"status": status, "sid": client_id}})
+        if self.running is not None and self.running.client == client_id:  # a node, and not whose
+            await socket.send_json({"type": "executing", "data": {"node": "5"}})
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 flags = json.loads(message.data)["data"]
@@ -266,7 +268,7 @@ class ComfyFake(HostedFake):
         steps = int(prompt.inputs("KSampler").get("steps", 2))
         await self._tell(prompt, "executing", {**own, "node": sampler})
         await self._tell(prompt, "progress", {**own, "node": sampler, "value": steps // 2, "max": steps})
-        await self._show(prompt)
+        await self.show(prompt)
         if self.held:
             self.sampling.set()
             await self._free.wait()
@@ -310,7 +312,8 @@ class ComfyFake(HostedFake):
             with contextlib.suppress(ConnectionError):
                 await client.socket.send_json({"type": kind, "data": data})
 
-    async def _show(self, prompt: Prompt) -> None:
+    async def show(self, prompt: Prompt) -> None:
+        """Send a preview to whoever handed a prompt in."""
         client = self.clients.get(prompt.client)
         if client is None or client.socket.closed or "preview_method" not in prompt.extra:
             return
