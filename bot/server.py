@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +19,9 @@ from bot.core.request import JSON, Picture
 
 BACKLOG = 1024  # connections that wait to be taken; one too many waits a second for its next try
 KEEP_ALIVE = 75.0  # seconds that a connection is kept for a request, the first one's headers included
+UNREAD = (
+    60.0  # seconds that a client may take nothing of what it is sent: it would be held in memory for ever
+)
 LINGER = 1.0  # seconds in which the rest of a refused body is read, so that the refusal arrives
 MAX_BODY = 24 * 1024 * 1024  # the largest picture that may come in, and what surrounds it
 
@@ -67,6 +70,7 @@ class Server:
             raise ConfigurationError(
                 f"Cannot listen on {self._host}:{self._port}: {error.strerror}. Choose another with --port."
             ) from None
+        _give_up_on_who_reads_nothing(site)
         self._runner = runner
         self.url = f"http://{_authority(self._host, _bound_port(site))}"
 
@@ -130,9 +134,19 @@ def linked_pictures(linked: Callable[[str, str, str], Awaitable[Picture]]) -> we
 
 
 def _bound_port(site: web.TCPSite) -> int:
+    return int(_sockets(site)[0].getsockname()[1])
+
+
+def _give_up_on_who_reads_nothing(site: web.TCPSite) -> None:
+    """Connections have it from the socket that they came by; where the system has no such thing they stay."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        for listening in _sockets(site):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNREAD * 1000))
+
+
+def _sockets(site: web.TCPSite) -> Sequence[socket.socket]:
     server = site._server  # aiohttp has no public way to ask for the port that was chosen
-    sockets: list[socket.socket] = list(getattr(server, "sockets", []))
-    return int(sockets[0].getsockname()[1])
+    return list(getattr(server, "sockets", []))
 
 
 def _authority(host: str, port: int) -> str:

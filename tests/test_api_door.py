@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
 
 from adapters import _incoming
 from adapters._incoming import Problem
@@ -226,6 +228,35 @@ async def test_headers_that_do_not_come_end_the_connection(
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ")
         assert await asyncio.wait_for(reader.read(), 5) == b""  # to the end: it is closed
         writer.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system cannot tell")
+async def test_a_client_that_takes_nothing_of_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its answers stay in memory for as long as it likes."""
+    monkeypatch.setattr(server, "UNREAD", 0.5)
+    given_up = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b" " * 2**20)
+        except ConnectionError:
+            given_up.set()
+            raise
+
+    served = server.Server("127.0.0.1", 0, [web.get("/", endless)], lambda: (True, {}))
+    await served.start()
+    try:
+        address = urlsplit(served.url)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.connect((address.hostname, address.port))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.wait_for(given_up.wait(), 10)
+    finally:
+        await served.aclose()
 
 
 async def test_a_body_that_does_not_come_ends_the_connection(
