@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backends._collecting import collect, done_of
-from backends._http import Backoff, Http, Missing
+from backends._http import Backoff, Expired, Http, Missing
 from backends._jobs import Job, Part
 from backends._steps import Steps
 from backends._wire import Ended, Finished, Found, Look, Waiting, Wire, Working
 from bot.core.errors import (
-    AuthFailed,
     Cancelled,
     FairbrushError,
     ProtocolError,
@@ -26,15 +25,17 @@ from bot.core.errors import (
     TimedOut,
     Unavailable,
 )
-from bot.core.ports import CancelOutcome, Clock, Event, Price, Progress, Queued
+from bot.core.ports import CancelOutcome, Clock, Event, Model, Price, Progress, Queued
 
 log = logging.getLogger(__name__)
 
 LOST_AFTER: Final = 75.0  # seconds without contact after which a job is given up
+PATIENCE: Final = 3600.0  # seconds in which no picture has come after which a job is stopped and given up
+LONGEST_WAIT: Final = 600.0  # seconds until the next poll, whatever the service asks for
 SETTLING: Final = 10.0  # seconds in which a service may not know yet what it has just taken
 SLICE: Final = 30.0  # seconds after which a long wait gives a sign of life
+MOST_AHEAD: Final = 1_000_000  # jobs in a service's queue that are believed
 DOUBT: Final = "It may have been made and charged, so it is not sent again by itself."
-_NOTHING_LEARNT: Final = (RateLimited, Unavailable, TimedOut, ProtocolError, AuthFailed)
 
 
 class JobFailed(Exception):
@@ -48,18 +49,20 @@ class JobFailed(Exception):
 @dataclass(slots=True, eq=False)
 class Watched:
     """A part that has not ended. heard: when the service last said something of it (monotonic); missed: polls
-    in a row to which it said that there is no such job; look: the last."""
+    in a row to which it said that there is no such job; look: the last; unfetched: since when pictures of it
+    that are there cannot be fetched."""
 
     part: Part
     heard: float
     missed: int = 0
     look: Look | None = None
+    unfetched: float | None = None
     backoff: Backoff = field(default_factory=Backoff)
 
 
 class Following:
-    """See the module. delays: seconds between polls; crowd: the least that they may be now; price: what the
-    job's model costs, where it costs anything."""
+    """See the module. delays: seconds between polls; crowd: the least that they may be now; model: the job's,
+    where it is known by now."""
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class Following:
         *,
         delays: Iterator[float],
         crowd: Callable[[], float],
-        price: Callable[[], Price | None],
+        model: Callable[[], Model | None],
     ) -> None:
         self._job = job
         self._wire = wire
@@ -80,7 +83,8 @@ class Following:
         self._steps = steps
         self._delays = delays
         self._crowd = crowd
-        self._price = price
+        self._model = model
+        self._fruitless = clock.monotonic()  # since when no picture has come
         self._left = [Watched(part, clock.monotonic()) for part in job.taken]
         for part in job.taken:
             part.ended = False  # watched once more from the beginning
@@ -102,12 +106,14 @@ class Following:
                 async with aclosing(self._visit(watched)) as events:
                     async for event in events:
                         yield event
+            for watched in [one for one in visited if one in self._left]:
+                await self._be_impatient(watched)
             heard = any(watched.heard >= began for watched in visited)
             if self._left and heard and (news := self._sign()) is not None:
                 yield news
         since = self._queued_until if self._worked else self._job.facts.at
         wall = max(0.0, self._clock.now() - since)
-        yield done_of(self._job, self._finished, len(self._told), wall, self._price())
+        yield done_of(self._job, self._finished, len(self._told), wall, self._price)
 
     async def _rest(self) -> AsyncGenerator[Event, None]:
         """Wait until the next poll; where the service asked for a long wait, with signs of life."""
@@ -133,26 +139,40 @@ class Following:
                     yield event
         except Missing as error:
             self._missed(watched, error)
-        except _NOTHING_LEARNT as error:
-            self._steps.check()
+        except FairbrushError as error:
+            self._steps.check(taken=True)
             self._no_news(watched, error)
 
     async def _look(self, part: Part) -> Look:
         assert part.handle is not None  # noqa: S101 - only taken parts are looked at
         try:
             return await self._wire.look(self._http, part.handle, part.facts)
-        except _NOTHING_LEARNT:
-            raise
         except FairbrushError as error:
-            return Ended(error)
+            if error.accepted is True:  # the service has said how it ended
+                return Ended(error)
+            raise
+
+    @property
+    def _price(self) -> Price | None:
+        model = self._model()
+        return model.price if model is not None else None
+
+    @property
+    def _free(self) -> bool:
+        """Whether it surely costs nothing to ask for it again."""
+        return self._model() is not None and self._price in (None, Price())
 
     def _missed(self, watched: Watched, error: Missing) -> None:
-        """The service does not know the job: believed the second time, or a little later where it is new."""
+        """The service does not know the job: believed the second time, or a little later where it is new. It
+        took it once, and may have made it: pictures are not kept for ever."""
         watched.missed += 1
         new = watched.look is None and self._clock.now() - self._job.facts.at < SETTLING
         if watched.missed >= (4 if new else 2):
             why = f"{self._http.service} has lost the job."
-            self._lose(watched, Unavailable(why, detail=error.detail or error.message, accepted=False))
+            detail = error.detail or error.message
+            lost = Unavailable(why, detail=detail, accepted=False)
+            doubt = Unavailable(f"{why} {DOUBT}", detail=detail, accepted=None)
+            self._lose(watched, lost if self._free else doubt)
 
     def _no_news(self, watched: Watched, error: FairbrushError) -> None:
         """A poll that failed: wait longer, or give up where that has been so for too long."""
@@ -164,15 +184,33 @@ class Following:
             why = f"{self._http.service} has not said for over a minute how the job stands. {DOUBT}"
             detail = f"{error.message} {error.detail}"
             self._lose(watched, Unavailable(why, detail=detail, accepted=None))
-        self._wait = max(self._wait, 0.5, watched.backoff.wait(error.retry_after))
+        wait = min(watched.backoff.wait(error.retry_after), LONGEST_WAIT)
+        self._wait = max(self._wait, 0.5, wait)
+
+    async def _be_impatient(self, watched: Watched) -> None:
+        """Give up what nothing has come of for too long: it must not hold its place for ever."""
+        handle = watched.part.handle
+        if self._clock.monotonic() - self._fruitless < PATIENCE or handle is None:
+            return
+        try:
+            outcome = await self._steps(self._wire.stop(self._http, handle))
+        except FairbrushError as error:
+            self._steps.check(taken=True)
+            log.info("a job of %s was not stopped: %s", self._http.service, error.message)
+            outcome = CancelOutcome.UNSUPPORTED
+        sure = outcome is CancelOutcome.CANCELLED
+        why = f"{self._http.service} has not made it within {PATIENCE / 60:g} minutes."
+        self._lose(watched, TimedOut(why if sure else f"{why} {DOUBT}", accepted=False if sure else None))
 
     def _lose(self, watched: Watched, error: FairbrushError) -> None:
-        """A part will give no more pictures. Raises JobFailed where no other part has any."""
+        """A part will give no more pictures. Raises JobFailed where no other part has any: in doubt where
+        one of them is, since all would be asked for again."""
         watched.part.ended = True
         self._left.remove(watched)
         self._job.shortfall.append(error)
         if not self._left and not self._told:
-            raise JobFailed(error)
+            doubts = [one for one in self._job.shortfall if one.accepted is None]
+            raise JobFailed((doubts or [error])[-1])
 
     # --- what it says -------------------------------------------------------------------------------------
 
@@ -199,9 +237,20 @@ class Following:
                 failed = error
                 continue
             self._told.add(event.index)
+            self._fruitless = self._clock.monotonic()
             yield event
         if isinstance(look, Finished):
+            if failed is not None and self._may_pass(watched, failed):
+                watched.look = Working(1.0, phase="Fetching the picture")
+                raise failed
             self._finish(watched, look, failed)
+
+    def _may_pass(self, watched: Watched, error: FairbrushError) -> bool:
+        """Whether a picture that could not be fetched is worth another look: it is made, and paid for."""
+        now = self._clock.monotonic()
+        watched.unfetched = now if watched.unfetched is None else watched.unfetched
+        away = isinstance(error, Unavailable | TimedOut) and not isinstance(error, Expired)
+        return away and now - watched.unfetched < LOST_AFTER
 
     def _new(self, part: Part, look: Working | Finished) -> list[Found]:
         """The pictures of a look that are the request's and were not given out."""
@@ -241,4 +290,4 @@ class Following:
             return None
         self._queued_until = self._clock.now()
         etas = [look.eta for look in waiting if look.eta is not None]
-        return Queued(max(look.ahead for look in waiting), max(etas, default=None))
+        return Queued(min(max(look.ahead for look in waiting), MOST_AHEAD), max(etas, default=None))

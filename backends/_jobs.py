@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from bot.core.errors import FairbrushError
 from bot.core.ports import CancelOutcome, RemoteRef
 from bot.core.request import JSON, ImageRequest
 
-REMEMBERED: Final = 1000  # jobs; those that ended are forgotten first
+REMEMBERED: Final = 1000  # jobs; beyond that those are forgotten that nobody watches
 
 
 @dataclass(slots=True, eq=False)
@@ -29,12 +30,18 @@ class Part:
     sending: asyncio.Task[None] | None = None
     ended: bool = False
 
+    @property
+    def on_its_way(self) -> bool:
+        """Whether it is being posted."""
+        return self.sending is not None and not self.sending.done()
+
 
 @dataclass(slots=True, eq=False)
 class Job:
     """One request. facts: of the whole; halted: nothing more of it is sent; stopped: how the service answered
-    a wish to cancel; ended: Done, or an error, was told; shortfall: why there are fewer pictures; restored:
-    read from a reference, not yet asked about; renewing: parts that never were sent are sent after all."""
+    a wish to cancel; ended: Done, or an error, was told; failure: that error; shortfall: why there are fewer
+    pictures; restored: read from a reference, not yet asked about; renewing: parts that never were sent are
+    sent after all; watchers: of its events, now."""
 
     ticket: str
     facts: Facts
@@ -44,6 +51,8 @@ class Job:
     ended: bool = False
     restored: bool = False
     renewing: bool = False
+    watchers: int = 0
+    failure: FairbrushError | None = None
     shortfall: list[FairbrushError] = field(default_factory=list)
     nudged: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -73,11 +82,21 @@ class Job:
         }
         return RemoteRef(backend, data)
 
-    def end(self) -> None:
-        """Nothing more is told of it; what was to be sent is dropped."""
+    def end(self, failure: FairbrushError | None = None) -> None:
+        """Nothing more is told of it. What was to be sent is dropped, and the errors that hold on to it."""
         self.ended, self.renewing = True, False
+        self.failure = copy.copy(failure)
+        self.shortfall.clear()
         for part in self.parts:
             part.request = None
+            if not part.on_its_way:
+                part.sending = None
+
+    @property
+    def forgettable(self) -> bool:
+        """Whether nothing is lost without it: it is over, or its reference tells all that is to be known."""
+        busy = self.watchers or any(part.on_its_way for part in self.parts)
+        return not busy and bool(self.ended or self.halted or self.taken)
 
 
 def new_job(
@@ -127,11 +146,12 @@ class Jobs:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
     def add(self, job: Job) -> None:
-        """Remember a job, and forget what ended long ago."""
-        self._jobs[job.ticket] = job
-        if len(self._jobs) > REMEMBERED:
-            for ticket in [ticket for ticket, old in self._jobs.items() if old.ended][: REMEMBERED // 2]:
+        """Remember a job, and forget what was long ago."""
+        if len(self._jobs) >= REMEMBERED:
+            old = [ticket for ticket, one in self._jobs.items() if one.forgettable]
+            for ticket in old[: REMEMBERED // 2]:
                 del self._jobs[ticket]
+        self._jobs[job.ticket] = job
 
     def get(self, ref: RemoteRef) -> Job | None:
         """A job of this process, or one that the reference tells all about; None: lost."""
@@ -145,11 +165,11 @@ class Jobs:
         return job
 
     def running(self) -> int:
-        """Remote jobs that the service has and that have not ended."""
+        """Remote jobs that are polled: those that somebody watches and that have not ended."""
         return sum(
             not part.ended
             for job in self._jobs.values()
-            if not job.ended
+            if job.watchers and not job.ended
             for part in job.parts
             if part.handle
         )

@@ -7,6 +7,7 @@ service has taken is never handed in again from here; whether the core may do th
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -19,7 +20,7 @@ from backends._jobs import Job, Jobs, Part, new_job
 from backends._steps import Steps
 from backends._wire import Handle, Wire
 from bot.core.errors import Cancelled, FairbrushError, InvalidRequest, Unavailable
-from bot.core.ports import CancelOutcome, Capabilities, Clock, Event, Health, Model, Price, RemoteRef, Taken
+from bot.core.ports import CancelOutcome, Capabilities, Clock, Event, Health, Model, RemoteRef, Taken
 from bot.core.request import ImageRequest
 
 log = logging.getLogger(__name__)
@@ -97,10 +98,6 @@ class Remote:
         models = self._offered.models
         return next((one for one in models if model in (None, one.id)), None)
 
-    def _price(self, model: str) -> Price | None:
-        found = self._model(model or None)
-        return found.price if found is not None else None
-
     # --- the job ------------------------------------------------------------------------------------------
 
     async def submit(self, request: ImageRequest, *, job_id: str) -> RemoteRef:
@@ -123,10 +120,13 @@ class Remote:
 
     async def events(self, ref: RemoteRef) -> AsyncIterator[Event]:
         """Hand the job in where that has not been done, then poll it to its end."""
-        self._steps.check()
+        self._steps.check(taken=bool(ref.data.get("sent")))
         job = self._jobs.get(ref)
         if job is None:
             raise Unavailable(f"{self.http.service} does not know this job.", accepted=False)
+        if job.failure is not None and not job.taken:
+            raise copy.copy(job.failure)
+        job.watchers += 1
         try:
             async with aclosing(self._hand_in(job, ref)) as events:
                 async for event in events:
@@ -135,11 +135,13 @@ class Remote:
                 async for event in events:
                     yield event
         except JobFailed as final:
-            job.end()
+            job.end(final.error)
             raise final.error from None
-        except FairbrushError:
-            job.end()
+        except FairbrushError as error:
+            job.end(error)
             raise
+        finally:
+            job.watchers -= 1
         job.end()
 
     async def cancel(self, ref: RemoteRef) -> CancelOutcome:
@@ -154,7 +156,7 @@ class Remote:
         job.nudged.set()
         if job.restored and not job.taken:  # events() stops it once it is found
             return CancelOutcome.REQUESTED if self._wire.findable else CancelOutcome.UNSUPPORTED
-        sending = [part.sending for part in job.parts if part.sending is not None and not part.sending.done()]
+        sending = [part.sending for part in job.parts if part.sending is not None and part.on_its_way]
         if sending and (await asyncio.wait(sending, timeout=CANCEL_PATIENCE))[1]:
             return CancelOutcome.REQUESTED  # _post() stops it once it knows how
         return self._stopped(job, await self._stop(job)) if job.stopped is None else job.stopped
@@ -174,7 +176,7 @@ class Remote:
             self._steps,
             delays=self._delays(),
             crowd=lambda: self._jobs.running() * 60.0 / (POLLING * self.http.per_minute),
-            price=lambda: self._price(job.facts.model),
+            model=lambda: self._model(job.facts.model or None),
         )
 
     # --- handing in ---------------------------------------------------------------------------------------
@@ -261,13 +263,16 @@ class Remote:
         return outcome
 
     async def _stop(self, job: Job) -> CancelOutcome:
-        """Ask the service to stop all that it has of a job; the least that it agrees to."""
-        taken = [part for part in job.taken if not part.ended]
+        """Ask the service to stop all that it has of a job; the least that it agrees to. Raises an error only
+        after all of it was asked for."""
         if not job.taken:
             return CancelOutcome.CANCELLED
-        outcomes = {
-            await self._wire.stop(self.http, part.handle) for part in taken if part.handle is not None
-        }
+        handles = [part.handle for part in job.taken if not part.ended]
+        stops = [self._wire.stop(self.http, handle) for handle in handles if handle is not None]
+        outcomes = await asyncio.gather(*stops, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
         order = (CancelOutcome.UNSUPPORTED, CancelOutcome.REQUESTED, CancelOutcome.CANCELLED)
         return next((outcome for outcome in order if outcome in outcomes), CancelOutcome.TOO_LATE)
 

@@ -21,14 +21,16 @@ class Steps:
         self._clock = clock
         self._tasks: set[asyncio.Future[Any]] = set()
 
-    def check(self) -> None:
-        """Raise Unavailable where all is closed."""
+    def check(self, *, taken: bool = False) -> None:
+        """Raise Unavailable where all is closed. taken: the service has the job, and goes on with it."""
         if self.closed:
-            raise Unavailable(f"{self._name} is closed.", accepted=False)
+            raise Unavailable(f"{self._name} is closed.", accepted=None if taken else False)
 
     async def __call__(self, work: Awaitable[T]) -> T:
         """Wait for `work`, which is cancelled with its watcher."""
         task = asyncio.ensure_future(work)
+        if self.closed:
+            task.cancel()
         self._tasks.add(task)
         try:
             return await task

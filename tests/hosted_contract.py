@@ -36,7 +36,7 @@ from bot.core.errors import (
     QuotaExceeded,
     Unavailable,
 )
-from bot.core.ports import Backend, CancelOutcome, Done, Event, ImageReady, RemoteRef, Taken
+from bot.core.ports import Backend, CancelOutcome, Done, Event, ImageReady, Price, RemoteRef, Taken
 from tests.backend_contract import BackendContract, collect
 from tests.fakes.clock import HurriedClock
 from tests.fakes.hosted import RETRY_AFTER, HostedFake
@@ -225,9 +225,13 @@ class HostedContract(BackendContract):
         error = await self.fails(world, Fault, True)
         assert "boom" not in error.message
 
-    async def test_a_job_that_the_service_lost_is_not_accepted(self, world: World) -> None:
+    async def test_a_job_that_the_service_lost_is_made_again_only_where_that_is_free(
+        self, world: World
+    ) -> None:
+        models = (await world.backend.capabilities()).models
+        free = all(model.price in (None, Price()) for model in models)
         world.trouble("job:lost")
-        await self.fails(world, Unavailable, False)
+        await self.fails(world, Unavailable, False if free else None)
 
     # --- restarts -----------------------------------------------------------------------------------------
 
