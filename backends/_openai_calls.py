@@ -40,12 +40,12 @@ _PREVIEW_SIDE, _PREVIEW_BYTES = 256, 20_000
 
 @dataclass(slots=True)
 class _Tally:
-    """What came of the calls of one job. usage: US dollars by the answers' own counts; prompt: as the service
-    rewrote it; trouble: the first error."""
+    """What came of the calls of one job. usage: US dollars by the answers' own counts, and counted: the
+    pictures that they are for; prompt: as the service rewrote it; trouble: the first error."""
 
     made: int = 0
-    answered: int = 0
-    usage: float | None = None
+    counted: int = 0
+    usage: float = 0.0
     prompt: str = ""
     size: Size = (0, 0)
     trouble: FairbrushError | None = None
@@ -132,19 +132,26 @@ class Calls:
 
     async def _call(self, run: Run, indices: Sequence[int], previews: int | None, tally: _Tally) -> None:
         """One POST and its pictures. Raises FairbrushError."""
-        given = body_of(self.offer, run.request, indices, tally.size, previews)
-        body: Mapping[str, JSON] | bytes = given
+        fields_sent = body_of(self.offer, run.request, indices, tally.size, previews)
+        body: Mapping[str, JSON] | bytes = fields_sent
         path, headers = "/v1/images/generations", dict[str, str]()
         if run.request.init_image is not None:
-            form, kind = await asyncio.to_thread(form_of, given, run.request)
+            form, kind = await asyncio.to_thread(form_of, fields_sent, run.request)
             path, body, headers = "/v1/images/edits", form, {"Content-Type": kind}
         if previews is None:
             fields = await self._insist(lambda: self._whole(path, body, headers))
         else:
             fields = await self._insist(lambda: self._streamed(run, indices[0], path, body, headers))
-        self._count(fields.get("usage"), tally)
-        for index, found in zip(indices, found_in(fields), strict=False):
-            await self._take(run, index, found, tally)
+        given = list(zip(indices, found_in(fields), strict=False))
+        self._count(fields.get("usage"), len(given), tally)
+        failed: FairbrushError | None = None
+        for index, found in given:
+            try:
+                await self._take(run, index, found, tally)
+            except FairbrushError as error:  # the others were made too
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     async def _insist(self, call: Callable[[], Awaitable[Mapping[str, JSON]]]) -> Mapping[str, JSON]:
         """Again where the service surely has not taken it and may do so shortly: no connection, 429, 503."""
@@ -192,16 +199,18 @@ class Calls:
         if response.content_type == "application/json":  # it does not stream after all
             answer = await self._http.whole(response, most=PICTURES)
             return await asyncio.to_thread(answer.fields)
-        events = Events()
-        async for chunk in response.content.iter_any():
-            for text in events.feed(chunk):
+        events, ended = Events(), False
+        while not ended:
+            chunk = await response.content.readany()
+            ended = not chunk
+            for text in events.feed(chunk or b"\n\n"):  # some do not end their last event
                 event = await asyncio.to_thread(read_event, text)
                 kind = str(event.get("type"))
                 if kind.endswith(".completed"):
                     return event
                 if kind.endswith(".partial_image"):
                     await self._show(run, index, event)
-                elif kind == "error" or "error" in event:
+                elif kind == "error" or event.get("error"):
                     self._refuse_event(event)
         raise Unavailable(f"The connection to {self._http.service} broke.", accepted=None)
 
@@ -210,9 +219,7 @@ class Calls:
         inner = event.get("error")
         error = inner if isinstance(inner, Mapping) else event
         detail = self._http.plain(str(error))
-        raise_known(
-            str(error.get("code") or error.get("type")), error, self.offer, self._http.service, "", detail
-        )
+        raise_known(error, self.offer, self._http.service, detail)
         raise Unavailable(f"{self._http.service} failed inside.", detail=detail, accepted=None)
 
     async def _show(self, run: Run, index: int, event: Mapping[str, JSON]) -> None:
@@ -238,12 +245,12 @@ class Calls:
 
     # --- what it cost, and what is said about it ------------------------------------------------------------
 
-    def _count(self, usage: JSON, tally: _Tally) -> None:
-        tally.answered += 1
+    def _count(self, usage: JSON, pictures: int, tally: _Tally) -> None:
         rates = self.offer.known.rates if self.offer.known else None
         money = rates.of(usage) if rates is not None and isinstance(usage, Mapping) else None
         if money is not None:
-            tally.usage = money + (tally.usage or 0.0)
+            tally.usage += money
+            tally.counted += pictures
 
     def _done(self, request: ImageRequest, tally: _Tally, seconds: float) -> Done:
         applied: dict[str, JSON] = {}
@@ -253,7 +260,7 @@ class Calls:
             applied["prompt"] = tally.prompt
         return Done(
             device_seconds=seconds,
-            money=self.offer.money(tally.made, tally.size, tally.usage),
+            money=self.offer.money(tally.made, tally.size, tally.usage, tally.counted),
             model=self.offer.model.id,
             notes=self._notes(request, tally),
             applied=applied,

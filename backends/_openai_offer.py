@@ -105,16 +105,16 @@ class Offer:
         indices = tuple(range(request.count))
         return tuple(indices[at : at + most] for at in range(0, request.count, most))
 
-    def money(self, made: int, size: Size, usage: float | None) -> float | None:
-        """What `made` pictures cost, in US dollars; usage: by the answers' own count of tokens."""
+    def money(self, made: int, size: Size, usage: float, counted: int) -> float | None:
+        """What `made` pictures cost, in US dollars; usage: of `counted` pictures, by the answers' own count
+        of tokens."""
         if self.price is not None:
             return self.price * made or None
         if self.known is None:
             return None
-        if usage is not None:
-            return usage
-        each = self.known.price_of(self.quality, size)
-        return None if each is None else each * made
+        rest = max(0, made - counted)
+        each = self.known.price_of(self.quality, size) if rest else 0.0
+        return None if each is None and not counted else usage + (each or 0.0) * rest
 
 
 def read_offer(entry: BackendEntry, *, official: bool) -> Offer:

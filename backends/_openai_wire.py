@@ -18,13 +18,15 @@ from PIL import Image as Raster
 from backends._http import PICTURES, Answer, raise_for
 from backends._openai_models import Size
 from backends._openai_offer import Offer
-from bot.core.errors import ContentRejected, InvalidRequest, ProtocolError, QuotaExceeded
+from bot.core.errors import AuthFailed, ContentRejected, InvalidRequest, ProtocolError, QuotaExceeded
 from bot.core.request import JSON, Image, ImageRequest
 
 REFUSALS: Final = (400, 401, 402, 403, 404, 413, 422, 429)
 """Statuses of answers that refuse() reads."""
 
-_CONTENT: Final = frozenset({"moderation_blocked", "content_policy_violation", "content_filter"})
+_CONTENT: Final = frozenset(
+    {"moderation_blocked", "content_policy_violation", "content_filter", "contentfilter"}
+)  # the last is Azure's
 _MONEY: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _MODEL: Final = frozenset({"model_not_found", "invalid_model", "model_deprecated"})
 _FIELDS: Final = {
@@ -167,9 +169,11 @@ def _found(item: JSON) -> Found | None:
 def refuse(answer: Answer, offer: Offer, service: str) -> NoReturn:
     """Raise what a refusal means; `accepted` says whether anything can have been charged."""
     error = _error_of(answer)
-    code, says = str(error.get("code") or error.get("type") or ""), answer.says()
-    detail = f"{answer.status}: {answer.text()}"
-    raise_known(code, error, offer, service, says, detail)
+    says, detail = answer.says(), f"{answer.status}: {answer.text()}"
+    raise_known(error, offer, service, detail)
+    if answer.status == 403:  # such as a model that is for verified organizations alone
+        ends = f": {says}" if says else "."
+        raise AuthFailed(f"{service} does not let this key do that{ends}", detail=detail, accepted=False)
     if answer.status in (400, 422):
         field = _FIELDS.get(str(error.get("param") or "").partition("[")[0])
         ends = f": {says}" if says else "."
@@ -180,11 +184,10 @@ def refuse(answer: Answer, offer: Offer, service: str) -> NoReturn:
     raise ProtocolError(f"{service} answered something unexpected.", detail=detail, accepted=None)
 
 
-def raise_known(
-    code: str, error: Mapping[str, JSON], offer: Offer, service: str, says: str, detail: str
-) -> None:
-    """Raise what an error code of OpenAI's means, where it is one of those with a meaning of their own."""
-    if code in _CONTENT:
+def raise_known(error: Mapping[str, JSON], offer: Offer, service: str, detail: str) -> None:
+    """Raise what an error's code or type means, where it is one of those with a meaning of their own."""
+    codes = {str(error.get(name)).casefold() for name in ("code", "type")}
+    if code := next(iter(codes & _CONTENT), ""):
         stage = error.get("moderation_details")
         late = isinstance(stage, Mapping) and stage.get("moderation_stage") == "output"
         raise ContentRejected(
@@ -193,9 +196,9 @@ def raise_known(
             detail=detail,
             accepted=None if late else False,
         )
-    if code in _MONEY:
+    if codes & _MONEY:
         raise QuotaExceeded(f"{service} has no credit left for this.", detail=detail, accepted=False)
-    if code in _MODEL:
+    if codes & _MODEL:
         raise InvalidRequest(
             f"{service} does not offer the model {offer.model.id} (any more). Name another one.",
             field="model",

@@ -65,7 +65,7 @@ def build(target: str, settings: Settings, *, clock: Clock | None = None) -> Ope
     entry = settings.entry("openai", target)
     offer = read_offer(entry, official=official)
     http = Http(
-        address,
+        address.rstrip("/").removesuffix("/v1"),  # OpenAI's own libraries want it in the address
         headers={"Authorization": f"Bearer {key.reveal()}"} if key else {},
         service="OpenAI" if official else "The image server",
         setting="FAIRBRUSH_OPENAI_URL",

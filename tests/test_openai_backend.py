@@ -298,6 +298,21 @@ async def test_a_missing_picture_is_told(fake: FakeOpenAI) -> None:
     assert done_of(events).notes[-1] == "2 of 3 pictures were made."
 
 
+async def test_one_picture_that_is_none_costs_the_others_nothing(fake: FakeOpenAI) -> None:
+    fake.spoilt = {0}
+    events = await run(at_openai(fake), make_request(count=3))
+    assert [event.index for event in events if isinstance(event, ImageReady)] == [1, 2]
+    assert done_of(events).notes[-1].startswith("2 of 3 pictures were made. ")
+    assert done_of(events).money == pytest.approx((50 * 5 + 3000 * 30) / 1e6)  # all three are charged
+
+
+async def test_what_one_answer_does_not_count_is_charged_by_the_table(fake: FakeOpenAI) -> None:
+    backend = at_openai(fake, "gpt-image-1.5", quality="high", previews="1")
+    fake.uncounted = 1
+    events = await run(backend, make_request(count=2))
+    assert done_of(events).money == pytest.approx((50 * 5 + 1000 * 32) / 1e6 + 0.133)
+
+
 async def test_what_is_not_heeded_is_said(fake: FakeOpenAI) -> None:
     notes = " ".join(done_of(await run(at_openai(fake), make_request(steps=30))).notes)
     assert "no seed" in notes
@@ -339,6 +354,39 @@ async def test_an_empty_account_is_told_and_not_asked_again(fake: FakeOpenAI, st
         await run(at_openai(fake), make_request())
     assert caught.value.accepted is False
     assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize("code", ["contentFilter", "content_filter"])
+async def test_azures_content_check_is_one_too(fake: FakeOpenAI, code: str) -> None:
+    fake.refuse(400, code, "The response was filtered.", inner_error={"code": "ResponsibleAIPolicyViolation"})
+    with pytest.raises(ContentRejected):
+        await run(at_openai(fake), make_request())
+
+
+async def test_a_relay_that_numbers_its_codes_is_understood_by_the_type(fake: FakeOpenAI) -> None:
+    fake.refuse(429, "429", "You exceeded your current quota.", type="insufficient_quota")
+    with pytest.raises(QuotaExceeded):
+        await run(at_openai(fake), make_request())
+    assert len(fake.calls) == 1
+
+
+async def test_what_the_account_may_not_do_is_said(fake: FakeOpenAI) -> None:
+    fake.refuse(403, None, "Your organization must be verified to use the model `gpt-image-2`.")
+    with pytest.raises(AuthFailed) as caught:
+        await run(at_openai(fake), make_request())
+    assert "must be verified" in caught.value.message
+    assert caught.value.accepted is False
+
+
+async def test_an_address_may_end_in_v1_as_openais_own_libraries_have_it(other: FakeOpenAI) -> None:
+    settings = Settings(
+        data_dir=Path("unused"),
+        backends=(BackendEntry("openai", "sd"),),
+        service_urls={"openai": f"{other.url}/v1/"},
+        secrets={"OPENAI_API_KEY": Secret(other.secret)},
+    )
+    events = await run(build("sd", settings), make_request())
+    assert isinstance(events[-1], Done)
 
 
 @pytest.mark.parametrize(
@@ -388,6 +436,19 @@ async def test_a_stream_that_breaks_leaves_the_job_in_doubt(fake: FakeOpenAI) ->
     assert caught.value.accepted is None
     assert "charged" in caught.value.message
     assert len(fake.calls) == 1
+
+
+async def test_a_picture_at_the_very_end_of_a_stream_is_not_lost(fake: FakeOpenAI) -> None:
+    """The blank line that ends an event is missing; the picture is whole, and paid for."""
+    fake.abrupt = True
+    events = await run(at_openai(fake, previews="1"), make_request())
+    assert sum(isinstance(event, ImageReady) for event in events) == 1
+
+
+async def test_an_event_that_says_that_there_is_no_error_is_none(fake: FakeOpenAI) -> None:
+    fake.extra_event = {"type": "image_generation.in_progress", "error": None}
+    events = await run(at_openai(fake, previews="1"), make_request())
+    assert sum(isinstance(event, ImageReady) for event in events) == 1
 
 
 async def test_an_error_in_the_middle_of_a_stream_means_what_it_says(fake: FakeOpenAI) -> None:

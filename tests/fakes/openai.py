@@ -6,6 +6,8 @@
     fake.dropped                            # connections that were closed while they were held
     fake.broken_after = 1                   # events of a stream, after which the connection ends
     fake.stream_error = {"code": ...}       # sent in place of the completed event
+    fake.abrupt = True                      # streams lack the blank line behind their last event
+    fake.spoilt = {0}                       # pictures of each answer that are none
 
 A prompt with "forbidden" is refused by its content check. lenient=True: another server, which takes any
 model, size and field (`seed`, `steps` ...), as stable-diffusion.cpp and LocalAI do.
@@ -88,6 +90,10 @@ class FakeOpenAI(HostedFake):
         self.fewer = 0  # pictures that are missing in each answer
         self.broken_after: int | None = None
         self.stream_error: Mapping[str, Any] | None = None
+        self.abrupt = False
+        self.extra_event: Mapping[str, Any] | None = None  # before the others of a stream
+        self.uncounted = 0  # streams to end without usage
+        self.spoilt: set[int] = set()
         self._refusals: deque[tuple[int, dict[str, Any]]] = deque()
 
     def refuse(
@@ -166,12 +172,18 @@ class FakeOpenAI(HostedFake):
             else {"type": f"{kind}.completed", "b64_json": self._base64(call, 0), **shared}
             | {"usage": _usage(self.usage or TOKENS, 1)}
         )
+        if self.extra_event is not None:
+            events.insert(0, dict(self.extra_event))
+        if self.uncounted:
+            self.uncounted -= 1
+            del events[-1]["usage"]
         for number, event in enumerate(events):
             if number == self.broken_after:
                 assert request.transport is not None
                 request.transport.abort()
                 return response
-            await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+            end = "" if self.abrupt and event is events[-1] else "\n\n"
+            await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}{end}".encode())
         return response
 
     # --- what is said ---
@@ -179,6 +191,8 @@ class FakeOpenAI(HostedFake):
     def _item(self, call: Call, index: int) -> dict[str, Any]:
         wants = call.fields.get("response_format", "b64_json" if self._is_gpt(call) else "url")
         item: dict[str, Any] = {"revised_prompt": self.revised_prompt} if self.revised_prompt else {}
+        if index in self.spoilt:
+            return item | {"b64_json": "PHN2Zz48L3N2Zz4="}
         if self.links or (wants == "url" and not self.lenient):
             data = base64.b64decode(self._base64(call, index))
             return item | {"url": self.link(f"{len(self.calls)}-{index}.png", data)}
