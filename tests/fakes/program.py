@@ -2,7 +2,8 @@
 
 `python -m tests.fakes.program --platform URL --data-dir D`: the test platform of postbox.py.
 `python -m tests.fakes.program --stages URL --data-dir D`: the installed adapters, as the environment enables
-them: DISCORD_TOKEN with FAIRBRUSH_DISCORD_API_URL and FAIRBRUSH_DISCORD_GATEWAY_URL, or others.
+them: DISCORD_TOKEN with FAIRBRUSH_DISCORD_API_URL and FAIRBRUSH_DISCORD_GATEWAY_URL, or others. Without
+--stages nobody is told how far a job is.
 """
 
 from __future__ import annotations
@@ -62,11 +63,18 @@ class Program:
             self._process.send_signal(signal.SIGKILL)
             await self._process.wait()
 
-    async def stop(self) -> int:
-        """SIGTERM once it is ready; the exit code."""
+    async def ready(self) -> str:
+        """Until it serves, asked once a start; its address."""
         assert self._process is not None
         assert self._process.stdout is not None
-        assert b"ready" in await asyncio.wait_for(self._process.stdout.readline(), 60)
+        line = await asyncio.wait_for(self._process.stdout.readline(), 60)
+        assert b"ready" in line
+        return line.decode().split()[-1]
+
+    async def stop(self) -> int:
+        """SIGTERM once it is ready; the exit code."""
+        await self.ready()
+        assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self._process.wait(), 60)
 
@@ -104,6 +112,8 @@ class StagedBackend(FakeBackend):
             await self._http.close()
 
     async def _tell(self, stage: str) -> None:
+        if not self._url:
+            return
         if self._http is None:
             self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
         try:
