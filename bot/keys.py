@@ -26,7 +26,7 @@ from bot.core.weights import checked_weight, store_weight, stored_weight
 
 MAX_NAME: Final = 100
 MAX_BUDGET: Final = 1_000_000.0
-_ORGANIZATION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
+_ORGANIZATION: Final = re.compile(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _name(said: str) -> str:
 def _organization(said: str | None) -> str | None:
     if said is not None and not _ORGANIZATION.fullmatch(said):
         raise InvalidRequest(
-            f'ORG must have 2 to 63 characters of a-z, 0-9 and "-", with no "-" at either end, not '
+            'ORG must have 2 to 63 characters of a-z, 0-9 and "-", first a letter and last no "-"; this is '
             f'"{said[:70]}". It is the organization in the addresses of the Salad format, such as our-shop.',
             field="organization",
         )

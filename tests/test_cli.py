@@ -154,6 +154,7 @@ def test_a_key_has_an_organization_a_weight_and_a_budget_and_is_listed_without_i
     ("options", "told"),
     [
         (["--organization", "Our Shop"], "ORG must have 2 to 63 characters"),
+        (["--organization", "2shops"], "ORG must have 2 to 63 characters"),  # no address would be its own
         (["--organization", "-shop"], "ORG must have 2 to 63 characters"),
         (["--organization", "x"], "ORG must have 2 to 63 characters"),
         (["--weight", "0"], "from 0.1 to 100"),
