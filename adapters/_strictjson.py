@@ -27,12 +27,12 @@ def loads(body: bytes, *, max_depth: int = 16) -> JSON:
     bare = _STRING.sub("", text)
     if len(bare) > MAX_PARTS:
         raise ValueError(f"The JSON has too many parts: at most {MAX_PARTS:,} characters beside its texts.")
-    if _depth(bare) > max_depth:
+    if bare.count("[") + bare.count("{") > max_depth and _depth(bare) > max_depth:
         raise ValueError(f"The JSON is nested deeper than {max_depth} levels.")
     try:
-        return cast(
-            JSON, json.loads(text, object_pairs_hook=_unique, parse_int=_whole, parse_constant=_no_constant)
-        )
+        if text.startswith("\ufeff"):
+            raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
+        return cast(JSON, _DECODER.decode(text))
     except json.JSONDecodeError as error:
         raise ValueError(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
 
@@ -66,3 +66,6 @@ def _whole(digits: str) -> int:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number that JSON knows.")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_whole, parse_constant=_no_constant)

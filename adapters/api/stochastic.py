@@ -95,9 +95,7 @@ class _Api:
         if group_id is None:
             raise Problem(404, "There is no request with this id of this key's.")
         base, studio = self._context.base_of(request), visit.studio
-        status = studio.status(group_id)
-        if status is not None and not status.state.ended:
-            place = 0 if status.state is State.RUNNING else studio.place(group_id) or 0
+        if (place := studio.place(group_id)) is not None:
             return json_response({"success": True, "data": _waiting(base, public, place)})
         result = await self._context.recent.result(group_id, studio)
         if not result.state.ended:  # it is being taken up again

@@ -5,13 +5,11 @@ A platform that cannot take a file shows its link instead. Knows neither web ser
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
 import re
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlencode
 
 from bot.core.settings import Secret, Settings
 
@@ -25,7 +23,8 @@ class Links:
     says none; base: the one that is known else ("https://bot.example"), "" for none; now: Unix seconds."""
 
     def __init__(self, key: Secret, base: str, now: Callable[[], float], *, public: str = "") -> None:
-        self._key = hmac.digest(key.reveal().encode(), _PURPOSE, "sha256") if key else b""
+        derived = hmac.digest(key.reveal().encode(), _PURPOSE, "sha256")
+        self._key = hmac.new(derived, digestmod="sha256") if key else None  # copied for each link
         self._public = public
         self._base = base
         self._now = now
@@ -37,25 +36,26 @@ class Links:
         seconds: that it is good for, at most and by default LASTING.
         """
         base = self._public or base or self._base
-        if not base or not self._key:
+        if not base or self._key is None:
             return None
         lasting = LASTING if seconds is None else min(max(1, seconds), LASTING)
         expires = str(int(self._now()) + lasting)
-        query = urlencode({"expires": expires, "signature": self._signature(name, expires)})
-        return f"{base.rstrip('/')}/pictures/{name}?{query}"
+        signature = self._signature(self._key, name, expires)
+        return f"{base.rstrip('/')}/pictures/{name}?expires={expires}&signature={signature}"
 
     def holds(self, name: str, expires: str, signature: str) -> bool:
         """Whether a link is ours and not yet over; takes as long whatever is wrong with the signature."""
-        if not self._key or not _EXPIRES.fullmatch(expires):
+        if self._key is None or not _EXPIRES.fullmatch(expires):
             return False
-        ours = self._signature(name, expires)
+        ours = self._signature(self._key, name, expires)
         same = hmac.compare_digest(ours.encode(), signature.encode("utf-8", "replace"))
         return same and self._now() <= int(expires)
 
-    def _signature(self, name: str, expires: str) -> str:
-        return hmac.new(
-            self._key, f"{name}\n{expires}".encode("utf-8", "replace"), hashlib.sha256
-        ).hexdigest()
+    @staticmethod
+    def _signature(key: hmac.HMAC, name: str, expires: str) -> str:
+        mac = key.copy()
+        mac.update(f"{name}\n{expires}".encode("utf-8", "replace"))
+        return mac.hexdigest()
 
 
 def link_base(settings: Settings) -> str:

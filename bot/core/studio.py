@@ -272,13 +272,18 @@ class Studio:
 
     def place(self, group_id: str) -> int | None:
         """How many jobs go before a group's first waiting one, as the queue stands now: 0 where it is next or
-        runs; None where the group is not in hand (it has ended, and was delivered)."""
+        runs; None where the group is not in hand, or has ended."""
         group = self._desk.groups.get(group_id)
         if group is None:
             return None
-        if any(job.state is State.RUNNING for job in group.jobs):
-            return 0
-        return min((self._dispatcher.ahead(job) for job in group.jobs if not job.state.ended), default=0)
+        least: int | None = None
+        for job in group.jobs:
+            if job.state is State.RUNNING:
+                return 0
+            if not job.state.ended:
+                ahead = self._dispatcher.ahead(job)
+                least = ahead if least is None else min(least, ahead)
+        return least
 
     def watch(self, group_id: str) -> AbstractAsyncContextManager[AsyncIterator[tuple[int, News]]]:
         """Every Preview, Progress and ImageReady of a group's jobs as (job's index, event), to its end.
