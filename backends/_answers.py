@@ -75,9 +75,12 @@ class Answer:
     retry_after: float | None = None
 
     def json(self) -> JSON:
-        """The body as JSON; NaN and infinite numbers are None. Raises ProtocolError (accepted None)."""
+        """The body as JSON; numbers that no float holds are None. Raises ProtocolError (accepted None)."""
         try:
-            return cast(JSON, json.loads(self.body, parse_constant=lambda _: None, parse_float=_finite))
+            value = json.loads(
+                self.body, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole
+            )
+            return cast(JSON, value)
         except (ValueError, RecursionError) as error:
             raise ProtocolError(
                 f"{self.service} answered something that cannot be read.",
@@ -110,6 +113,10 @@ class Answer:
 def _finite(text: str) -> float | None:
     value = float(text)
     return value if math.isfinite(value) else None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= 300 else None
 
 
 def for_people(text: str, secrets: Collection[str] = ()) -> str:
@@ -161,6 +168,9 @@ def raise_for(answer: Answer, *, post: bool = False) -> None:
             )
         case status if status >= 500:
             error = Unavailable(f"{name} failed inside.", detail=detail, accepted=None)
+        case 301 | 302 | 303 | 307 | 308 as status:
+            known = refused if status not in (302, 303) else None  # forms answer so once they have done it
+            error = ProtocolError(f"{name} is at another address now.", detail=detail, accepted=known)
         case _:
             error = ProtocolError(f"{name} answered something unexpected.", detail=detail, accepted=refused)
     raise error

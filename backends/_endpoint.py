@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -78,7 +79,7 @@ class Endpoint:
         """Whether a URL is of a configured origin: calls go there, with the key."""
         try:
             url = URL(url) if isinstance(url, str) else url
-            return url.absolute and url.user is None and url.origin() in self._origins
+            return url.absolute and url.user is url.password is None and url.origin() in self._origins
         except ValueError:
             return False
 
@@ -133,6 +134,8 @@ class Endpoint:
             self._failed(
                 f"{self.service} does not let us in ({answer.status}). Check its key and its credit."
             )
+        elif 300 <= answer.status < 400:
+            self._failed(f"{self.service} redirects to another address. Put that one in its setting.")
         elif answer.status >= 500:
             self._failed(f"{self.service} answers {answer.status}.")
         else:
@@ -194,11 +197,22 @@ def _base(text: str, setting: str) -> URL:
         raise ConfigurationError(f"{setting}: an address holds no user name, password or @.")
     try:
         url = URL(text.rstrip("/"))
-        if url.scheme in ("http", "https") and url.host and not url.query_string and not url.fragment:
+        bare = not url.query_string and not url.fragment and not re.search(r"\s", url.host or "")
+        if url.scheme in ("http", "https") and url.host and bare:
             return url
     except ValueError:
         pass
     raise ConfigurationError(f'{setting}: "{text}" is not an address such as https://api.example.com')
+
+
+def at_home(address: str, *homes: str, setting: str) -> bool:
+    """Whether an address is one of a service's own, however it is written: there pictures cost money. Raises
+    ConfigurationError where it is none, or would carry the key there for everybody to read."""
+    url = _base(address, setting)
+    own = (url.host or "").rstrip(".") in {URL(home).host for home in homes}
+    if own and url.scheme != "https":
+        raise ConfigurationError(f"{setting}: {url.host} is asked by https alone, since a key goes there.")
+    return own
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:

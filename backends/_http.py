@@ -39,7 +39,8 @@ from bot.core.errors import (
 from bot.core.ports import Clock
 from bot.core.request import JSON
 
-CONNECT_SECONDS: Final = 10.0
+CONNECT_SECONDS: Final = 10.0  # to one address
+REACH_SECONDS: Final = 20.0  # until a call can be sent: names, addresses, TLS
 _MOST_MESSAGE: Final = 32 * 2**20
 
 Params = Mapping[str, str | int | float]
@@ -172,14 +173,13 @@ class Http(Endpoint):
         target = self._target(url)
         await self._pace.turn()
         try:
-            limits = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=seconds)
             async with self._open(fresh=True).request(
                 "POST",
                 target,
                 data=coded(body),
                 headers={**self._headers(body), **(headers or {})},
                 allow_redirects=False,
-                timeout=limits,
+                timeout=_timeout(sock_read=seconds),
             ) as response:
                 if response.status >= 300 and response.status not in also:
                     raise_for(await self._answer(response, SMALL), post=True)
@@ -277,7 +277,7 @@ class Http(Endpoint):
                 data=coded(body),
                 headers={**self._headers(body), **(headers or {})},
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
+                timeout=_timeout(total=seconds),
             ) as response:
                 answer = await self._answer(response, most)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -312,6 +312,12 @@ class Http(Endpoint):
         return Answer(
             response.status, response.headers.copy(), bytes(body), self.service, self._secrets, wait
         )
+
+
+def _timeout(*, total: float | None = None, sock_read: float | None = None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=total, connect=REACH_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=sock_read
+    )
 
 
 def _passing(fault: Fault) -> bool:

@@ -19,6 +19,7 @@ MARK: Final = "fairbrush"
 """The name in a job's metadata under which its ticket stands."""
 _PAGE: Final = 20  # jobs may be listed with their pictures, so a page is kept small
 _PAGES: Final = 250  # a list that is longer is not read to its end
+_DAY: Final = 86_400.0
 _SKEW: Final = 600.0  # seconds that Salad's clock and this machine's may differ
 
 
@@ -162,7 +163,8 @@ def _seconds(events: JSON) -> float | None:
     ended = next((times[end] for end in ("succeeded", "failed", "cancelled") if end in times), None)
     if ended is None or "started" not in times:
         return None
-    return max(0.0, ended - times["started"])
+    seconds = max(0.0, ended - times["started"])
+    return seconds if seconds < _DAY else None  # nothing is billed by a clock that is wrong
 
 
 def _time(text: JSON) -> float | None:

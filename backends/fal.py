@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from yarl import URL
-
-from backends._http import PICTURES, Http, poll_delays
+from backends._endpoint import at_home
+from backends._http import PICTURES, Http, poll_delays, raise_for
 from backends._licences import licence_of
 from backends._remote import Remote
 from backends._wire import Ended, Facts, Finished, Found, Handle, Look, Waiting, Wire, Working, one_by_one
@@ -38,10 +37,13 @@ from bot.core.request import JSON, Image, ImageRequest
 from bot.core.settings import BackendEntry, Settings
 
 ADDRESS: Final = "https://queue.fal.run"
+_SETTING: Final = "FAIRBRUSH_FAL_URL"
 _SLOTS: Final = 2  # jobs at a time of an account that is new there
 _MODEL: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*){1,4}", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_SIZE: Final = re.compile(r"(\d{2,4})x(\d{2,4})")
+_SIZE: Final = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
+_ENDS: Final = (400, 422, 499, 500, 502, 503, 504)
+"""Statuses of a response that tell how the job ended."""
 _PLAIN: Final = frozenset({"steps", "guidance_scale", "seed"})
 
 
@@ -186,9 +188,12 @@ class FalWire(Wire):
 
     async def _collect(self, http: Http, job: Handle, status: Mapping[str, JSON]) -> Look:
         if error := status.get("error"):
-            return Ended(_refused(http, {"detail": error}, str(error)[:300]))
-        answer = await http.poll(str(job.get("response")), most=PICTURES, also=(400, 422, 500))
+            told = {"detail": error, "error_type": status.get("error_type")}
+            return Ended(_refused(http, told, str(error)[:300]))
+        answer = await http.poll(str(job.get("response")), most=PICTURES, also=_ENDS)
         fields = answer.fields()
+        if answer.status >= 501 and not fields.get("error_type"):  # of what stands before fal's queue
+            raise_for(answer)
         if answer.status >= 500:  # the model's own status: it ran, and broke
             return Ended(Unavailable("The model failed at fal.", detail=answer.text(), accepted=True))
         if answer.status >= 400:
@@ -242,6 +247,9 @@ def _refused(http: Http, fields: Mapping[str, JSON], text: str) -> FairbrushErro
     kind = str(first.get("type", "")) if isinstance(first, Mapping) else ""
     if "content_policy" in kind or "nsfw" in message.lower():
         return ContentRejected("fal's content check forbids this.", detail=text, accepted=True)
+    fault = fields.get("error_type")
+    if isinstance(fault, str) and fault and fault != "bad_request":  # fal's own: its machines, not the model
+        return Unavailable("fal could not make the picture.", detail=f"{fault}: {text}", accepted=True)
     says = http.for_people(message)
     return InvalidRequest(
         f"fal refuses the request: {says}" if says else "fal refuses the request.", detail=text, accepted=True
@@ -271,13 +279,13 @@ def build(
     if not key:
         raise ConfigurationError(f"FAL_KEY is not set; {entry.name} needs it (fal.ai, Dashboard, Keys).")
     address = settings.service_urls.get("fal", ADDRESS)
-    known = _known(entry, paid=URL(address).host == URL(ADDRESS).host)
+    known = _known(entry, paid=at_home(address, ADDRESS, setting=_SETTING))
     http = Http(
         address,
         headers={"Authorization": f"Key {key.reveal()}"},
         clock=clock,
         service="fal",
-        setting="FAIRBRUSH_FAL_URL",
+        setting=_SETTING,
     )
     wire = FalWire(_model(entry, known), known, safety=settings.safety_checker)
     return Remote(entry.name, wire, http, clock=clock, delays=delays)

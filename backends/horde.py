@@ -166,7 +166,8 @@ def _finished(status: Mapping[str, JSON], facts: Facts) -> Look:
     if not made:
         error = Unavailable("The AI Horde ended this job without a picture.", accepted=True)
         return Ended(error)
-    model = next((name for item in made if isinstance(name := item.get("model"), str) and name), None)
+    names = [name for item in made if isinstance(name := item.get("model"), str) and name]
+    model = next((name for name in names if name.isprintable() and len(name) <= 200), None)
     size = fitted(facts.width, facts.height)
     applied: dict[str, JSON] = {}
     if size != (facts.width, facts.height):

@@ -11,8 +11,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
-from yarl import URL
-
+from backends._endpoint import at_home
 from backends._http import PICTURES, REAL_CLOCK, Http
 from backends._openai_calls import AT_ONCE, Calls, doubt
 from backends._openai_offer import Offer, learnt, read_offer
@@ -42,6 +41,7 @@ from bot.core.settings import BackendEntry, Settings
 log = logging.getLogger(__name__)
 
 OFFICIAL: Final = "https://api.openai.com"
+_SETTING: Final = "FAIRBRUSH_OPENAI_URL"
 ASK_SECONDS: Final = 60.0
 FIRST_SECONDS: Final = 2.0
 _SLOTS: Final = 4
@@ -55,7 +55,7 @@ def create(target: str, settings: Settings) -> Backend:
 def build(target: str, settings: Settings, *, clock: Clock | None = None) -> OpenAIBackend:
     """As create(), with the clock passed in."""
     address = settings.service_urls.get("openai", "") or OFFICIAL
-    official = URL(address).host == URL(OFFICIAL).host
+    official = at_home(address, OFFICIAL, setting=_SETTING)
     key = settings.secret("OPENAI_API_KEY")
     if official and not key:
         raise ConfigurationError(
@@ -68,7 +68,7 @@ def build(target: str, settings: Settings, *, clock: Clock | None = None) -> Ope
         address.rstrip("/").removesuffix("/v1"),  # OpenAI's own libraries want it in the address
         headers={"Authorization": f"Bearer {key.reveal()}"} if key else {},
         service="OpenAI" if official else "The image server",
-        setting="FAIRBRUSH_OPENAI_URL",
+        setting=_SETTING,
         clock=clock,
     )
     return OpenAIBackend(entry, offer, http, official=official, clock=clock)

@@ -17,19 +17,26 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from yarl import URL
-
+from backends._endpoint import at_home
 from backends._http import PICTURES, Http, poll_delays
 from backends._licences import licence_of
 from backends._remote import Remote
 from backends._replicate_schema import Schema, read_schema
 from backends._wire import Ended, Facts, Finished, Found, Handle, Look, Waiting, Wire, Working, one_by_one
-from bot.core.errors import Cancelled, ConfigurationError, ContentRejected, ProtocolError, Unavailable
+from bot.core.errors import (
+    Cancelled,
+    ConfigurationError,
+    ContentRejected,
+    FairbrushError,
+    ProtocolError,
+    Unavailable,
+)
 from bot.core.ports import Backend, CancelOutcome, Capabilities, Clock, Model, Price
 from bot.core.request import JSON, Image, ImageRequest
 from bot.core.settings import BackendEntry, Settings
 
 ADDRESS: Final = "https://api.replicate.com"
+_SETTING: Final = "FAIRBRUSH_REPLICATE_URL"
 _SLOTS: Final = 4
 _TARGET: Final = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::([0-9a-f]{64}))?", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -127,7 +134,7 @@ class ReplicateWire(Wire):
     async def _first_schema(self, http: Http) -> Schema:
         try:
             return await self._ask(http)
-        except ProtocolError as error:
+        except FairbrushError as error:
             error.accepted = False  # nothing has been sent yet
             raise
 
@@ -218,13 +225,13 @@ def build(
             f"REPLICATE_API_TOKEN is not set; {entry.name} needs it (replicate.com, Account, API tokens)."
         )
     address = settings.service_urls.get("replicate", ADDRESS)
-    price = _price(entry, named[1], paid=URL(address).host == URL(ADDRESS).host)
+    price = _price(entry, named[1], paid=at_home(address, ADDRESS, setting=_SETTING))
     http = Http(
         address,
         headers={"Authorization": f"Bearer {key.reveal()}"},
         clock=clock,
         service="Replicate",
-        setting="FAIRBRUSH_REPLICATE_URL",
+        setting=_SETTING,
         per_minute=600,
     )
     wire = ReplicateWire(named[1], named[2] or "", price, safety=settings.safety_checker)

@@ -28,8 +28,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from yarl import URL
-
+from backends._endpoint import at_home
 from backends._http import REAL_CLOCK, Http, poll_delays
 from backends._licences import licence_of
 from backends._pacing import OWN_SERVER
@@ -41,9 +40,10 @@ from bot.core.ports import Backend, Clock, Model, Price
 from bot.core.settings import BackendEntry, Settings
 
 ADDRESS: Final = "https://api.salad.com"
+_SETTING: Final = "FAIRBRUSH_SALAD_URL"
 PER_MINUTE: Final = 240
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,61}[a-z0-9]")
-_SIZE: Final = re.compile(r"(\d{2,4})x(\d{2,4})")
+_SIZE: Final = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
 _OPTIONS: Final = (
     "api",
     "price",
@@ -74,7 +74,7 @@ def build(
     entry.expect(*_OPTIONS)
     organization, endpoint = _names(entry)
     address = settings.service_urls.get("salad") or ADDRESS
-    real = URL(address).host == URL(ADDRESS).host
+    real = at_home(address, ADDRESS, setting=_SETTING)
     key = settings.secret("SALAD_API_KEY")
     if real and not key:
         raise ConfigurationError(
@@ -86,7 +86,7 @@ def build(
         headers={"Salad-Api-Key": key.reveal()} if key else {},
         clock=clock,
         service="Salad",
-        setting="FAIRBRUSH_SALAD_URL",
+        setting=_SETTING,
         per_minute=max(1, (PER_MINUTE if real else OWN_SERVER) // sharing),
     )
     model = _model(entry, endpoint, paid=real)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
+from backends._endpoint import at_home
 from backends._http import Answer, Http, Missing, poll_delays
 from backends._licences import licence_of
 from backends._pacing import OWN_SERVER
@@ -37,6 +38,7 @@ URL: Final = "https://api.stochastic.ai"
 OTHER_URL: Final = "https://api-dev.stochastic.ai"
 """The documented examples submit here and are answered with links to the other."""
 
+_SETTING: Final = "FAIRBRUSH_STOCHASTIC_URL"
 PER_MINUTE: Final = 240  # a guess: it publishes no limit
 _SLOTS: Final = 4
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -191,7 +193,7 @@ def build(
             f"FAIRBRUSH_BACKENDS: stochastic:{target}: a model is named as in stochastic:stable-diffusion-2"
         )
     base = settings.service_urls.get("stochastic", URL)
-    real = base in (URL, OTHER_URL)
+    real = at_home(base, URL, OTHER_URL, setting=_SETTING)
     key = settings.secret("STOCHASTIC_API_KEY")
     if real and not key:
         raise ConfigurationError(
@@ -208,7 +210,7 @@ def build(
         origins=(URL, OTHER_URL) if real else (),
         clock=clock,
         service="Stochastic",
-        setting="FAIRBRUSH_STOCHASTIC_URL",
+        setting=_SETTING,
         per_minute=PER_MINUTE if real else OWN_SERVER,
     )
     wire = StochasticWire(model, price=entry.number("price", 0.0), negative=entry.number("negative", 0) > 0)

@@ -253,7 +253,7 @@ def _secrets(dotenv: Mapping[str, str]) -> dict[str, Secret]:
 
 def _secret(name: str, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
     for source in (environ, dotenv):
-        if value := source.get(name, ""):
+        if value := source.get(name, "").strip():
             return value
         if path := source.get(f"{name}_FILE", ""):
             try:

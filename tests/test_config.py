@@ -23,10 +23,12 @@ def test_the_environment_wins_over_dotenv_and_files_hold_secrets(
     token.write_text("s3cret-of-mine\n")
     env_file.write_text(f"FAIRBRUSH_PORT=1111\nFAIRBRUSH_MAX_STEPS=40\nDISCORD_TOKEN_FILE={token}\n")
     monkeypatch.setenv("FAIRBRUSH_PORT", "2222")
+    monkeypatch.setenv("SALAD_API_KEY", " copied \r\n")
     settings = load(env_file=env_file)
     assert settings.port == 2222
     assert settings.limits.max_steps == 40
     assert settings.secret("DISCORD_TOKEN").reveal() == "s3cret-of-mine"
+    assert settings.secret("SALAD_API_KEY").reveal() == "copied"
     assert "s3cret" not in repr(settings)
 
 

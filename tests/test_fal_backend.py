@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends.fal import build
-from bot.core.errors import ConfigurationError, ContentRejected, InvalidRequest
+from bot.core.errors import ConfigurationError, ContentRejected, InvalidRequest, Unavailable
 from bot.core.ports import Done, ImageReady, ImageRejected, Queued
 from bot.core.request import Image
 from bot.core.settings import BackendEntry, Secret, Settings
@@ -114,6 +114,21 @@ class TestFalBackend(HostedContract):
         with pytest.raises(InvalidRequest, match="prompt is too long"):
             await self.run_job(world)
 
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [(503, "runner_disconnected"), (504, "request_timeout"), (499, "client_cancelled")],
+    )
+    async def test_a_machine_that_broke_is_told_at_once(
+        self, world: World, fal: FalFake, status: int, kind: str
+    ) -> None:
+        fal.broken = (status, kind)
+        assert "refuses" not in (await self.fails(world, Unavailable, True)).message
+        assert not [seconds for seconds in world.clock.slept if seconds > 10]
+
+    async def test_a_gateway_in_trouble_says_nothing_of_the_job(self, world: World, fal: FalFake) -> None:
+        fal.broken = (503, "")
+        await self.fails(world, Unavailable, None)
+
 
 @pytest.mark.parametrize(
     ("model", "key", "options", "names"),
@@ -122,6 +137,7 @@ class TestFalBackend(HostedContract):
         ("fal-ai/unheard-of", "k" * 9, {}, ";price="),
         ("not a model", "k" * 9, {}, "fal:fal-ai/flux/schnell"),
         ("fal-ai/flux/dev", "k" * 9, {"size": "big"}, "size=1024x1024"),
+        ("fal-ai/flux/dev", "k" * 9, {"size": "00x00"}, "size=1024x1024"),
         ("fal-ai/flux/dev", "k" * 9, {"prise": "1"}, "prise"),
     ],
 )

@@ -14,7 +14,8 @@ from PIL import Image as Raster
 
 from backends._horde_format import SAMPLERS, fitted, models_in
 from backends._remote import Remote
-from backends.horde import build, create
+from backends._wire import Facts, Finished
+from backends.horde import _finished, build, create
 from bot.core.errors import (
     AuthFailed,
     ConfigurationError,
@@ -203,6 +204,13 @@ async def test_pictures_in_base64_are_taken_too(fake: HordeFake) -> None:
     events = await run(backend_on(fake), make_request())
     (picture,) = [event for event in events if isinstance(event, ImageReady)]
     assert picture.mime == "image/webp"
+
+
+def test_a_models_name_that_nobody_can_read_is_not_told() -> None:
+    made = {"img": "x", "seed": "1", "model": "a\ud800" + "b" * 300}
+    look = _finished({"generations": [made]}, Facts(1, 5, 64, 64, "Deliberate"))
+    assert isinstance(look, Finished)
+    assert look.model is None
 
 
 async def test_what_nobody_can_make_ends_after_a_minute_and_is_taken_back(fake: HordeFake) -> None:

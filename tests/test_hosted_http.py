@@ -16,7 +16,9 @@ from email.utils import format_datetime
 import pytest
 from aiohttp import WSMsgType, web
 
+from backends import _http
 from backends._answers import Answer, for_people, plain, raise_for
+from backends._endpoint import at_home
 from backends._http import PICTURES, SMALL, Http, Missing
 from backends._pacing import retry_after
 from bot.core.errors import (
@@ -215,6 +217,16 @@ async def test_a_post_without_an_answer_is_in_doubt(server: Server, http: Http) 
     assert http.trouble
 
 
+async def test_a_server_that_never_begins_to_listen_has_taken_nothing(
+    clock: HurriedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_http, "REACH_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # connects, and says no word of TLS
+        http = Http(f"https://127.0.0.1:{mute.getsockname()[1]}", clock=clock.clock)
+        await failing(http.post("/x", {}, tries=1), Unavailable, False)
+        await http.aclose()
+
+
 async def test_a_post_to_nobody_was_not_taken(clock: HurriedClock) -> None:
     http = Http("http://127.0.0.1:1", clock=clock.clock)
     error = await failing(http.post("/x", {}), Unavailable, False)
@@ -244,7 +256,10 @@ async def test_a_job_is_not_handed_in_over_a_connection_that_was_kept(server: Se
         (404, Missing, False, False),
         (410, Missing, False, False),
         (405, ProtocolError, False, None),
-        (302, ProtocolError, False, None),
+        (301, ProtocolError, False, None),
+        (302, ProtocolError, None, None),
+        (303, ProtocolError, None, None),
+        (308, ProtocolError, False, None),
         (408, TimedOut, None, None),
         (429, RateLimited, False, None),
         (500, Unavailable, None, None),
@@ -288,10 +303,32 @@ async def test_an_absolute_address_of_the_configured_origin_is_called(server: Se
     assert [str(request.rel_url) for request in server.seen] == ["/other?a=b&c=1"]
     assert server.seen[0].headers["Authorization"] == f"Bearer {KEY}"
     assert not http.is_own(server.url.replace("//", "//user:word@"))
+    assert not http.is_own(server.url.replace("//", "//:word@"))
 
 
 @pytest.mark.parametrize(
-    "base", ["", "api.example.com", "ftp://x", "https://", "https://x/?key=1", "https://a:secret@x/"]
+    ("address", "own"),
+    [
+        ("https://api.example.com", True),
+        ("https://API.Example.com:443/v1", True),
+        ("https://api.example.com./", True),
+        ("https://api.example.com.evil.example", False),
+        ("http://127.0.0.1:9", False),
+    ],
+)
+def test_a_services_own_address_is_known_however_it_is_written(address: str, own: bool) -> None:
+    assert at_home(address, "https://api.example.com", setting="FAIRBRUSH_X_URL") is own
+
+
+@pytest.mark.parametrize("address", ["http://api.example.com", "http://[", "https://xn--/", "http://h:99999"])
+def test_a_services_own_address_that_cannot_be_asked_is_told(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="FAIRBRUSH_X_URL"):
+        at_home(address, "https://api.example.com", setting="FAIRBRUSH_X_URL")
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["", "api.example.com", "ftp://x", "https://", "http://x y", "https://x/?key=1", "https://a:secret@x/"],
 )
 def test_an_address_that_is_none_is_refused_without_its_password(base: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -345,6 +382,8 @@ async def test_a_number_that_json_does_not_know_is_none() -> None:
         "y": None,
         "z": 1.5,
     }
+    long = b'{"x": 1' + b"0" * 320 + b', "y": 18446744073709551615}'
+    assert Answer(200, {}, long).json() == {"x": None, "y": 2**64 - 1}
 
 
 def test_an_answer_that_is_no_object_is_a_breach_of_protocol() -> None:

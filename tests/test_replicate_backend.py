@@ -10,7 +10,7 @@ import pytest
 
 from backends._replicate_schema import nearest_ratio, read_schema
 from backends.replicate import build
-from bot.core.errors import ConfigurationError, ContentRejected, InvalidRequest
+from bot.core.errors import ConfigurationError, ContentRejected, InvalidRequest, Unavailable
 from bot.core.ports import Done, ImageReady, Progress
 from bot.core.request import JSON, Image
 from bot.core.settings import BackendEntry, Secret, Settings
@@ -105,6 +105,17 @@ class TestReplicateBackend(HostedContract):
     ) -> None:
         replicate.lone = replicate.inline = True
         assert any(isinstance(event, ImageReady) for event in await self.run_job(world))
+
+    async def test_what_fails_before_the_prediction_is_sent_leaves_no_doubt(
+        self, world: World, replicate: ReplicateFake
+    ) -> None:
+        backend = build(MODEL, settings_for(replicate), clock=world.clock.clock)
+        await replicate.stop()
+        ref = await backend.submit(self.make_request(), job_id="j")
+        with pytest.raises(Unavailable) as caught:
+            await collect(backend.events(ref))
+        await backend.aclose()
+        assert caught.value.accepted is False
 
     async def test_a_version_of_a_community_model_is_run_by_its_id(
         self, world: World, replicate: ReplicateFake

@@ -33,6 +33,7 @@ from bot.core.ports import CancelOutcome, Done, Event, ImageReady, ImageRejected
 from bot.core.request import Image, ImageRequest
 from bot.core.settings import BackendEntry, Secret, Settings
 from tests.backend_contract import collect
+from tests.fakes import salad as salad_fake
 from tests.fakes.backend import flat_png
 from tests.fakes.clock import HandClock, HurriedClock
 from tests.fakes.salad import SECONDS, SaladFake
@@ -226,6 +227,16 @@ async def test_pictures_are_found_in_every_form(
     (made,) = pictures(await run(opened()))
     assert made.data == flat_png(64, 64, 7)
     assert made.mime == "image/png"
+
+
+async def test_a_clock_that_is_wrong_costs_no_fortune(
+    opened: Callable[..., Remote], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(salad_fake, "SECONDS", 1e8)
+    done = (await run(opened(price_per_hour="0.36")))[-1]
+    assert isinstance(done, Done)
+    assert done.money is not None
+    assert done.money < 1
 
 
 async def test_time_and_money_are_those_of_the_device(opened: Callable[..., Remote]) -> None:

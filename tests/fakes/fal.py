@@ -25,7 +25,8 @@ class FalJob:
 
 class FalFake(HostedFake):
     """See the module. polls: looks until a job is done; flagged: the content check keeps pictures back;
-    inline: pictures come as data URLs; refusal: what the model says instead of a picture."""
+    inline: pictures come as data URLs; refusal: what the model says instead of a picture; broken: status and
+    type of an error of fal's own."""
 
     def __init__(self, *, polls: int = 3) -> None:
         super().__init__()
@@ -33,6 +34,7 @@ class FalFake(HostedFake):
         self.flagged = False
         self.inline = False
         self.refusal: Any = None
+        self.broken: tuple[int, str] | None = None
         self.jobs: dict[str, FalJob] = {}
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -107,6 +109,10 @@ class FalFake(HostedFake):
         job = self._job(request)
         if self.due("job:failed"):
             return web.json_response({"detail": STACK}, status=500)
+        if self.broken is not None:
+            status, kind = self.broken
+            told = {"detail": "Something broke"} | ({"error_type": kind} if kind else {})
+            return web.json_response(told, status=status)
         if self.refusal is not None:
             return web.json_response({"detail": self.refusal}, status=422)
         size = job.body["image_size"]
