@@ -38,9 +38,10 @@ class ChargesContract:
 
     async def test_a_stale_attempt_charges_nothing(self, store: Store) -> None:
         await queue(store, a_group("g"))
-        await begin(store, "g-0")
+        await store.start("g-0", attempt=0, backend="b", at=1.0, lease_until=2.0, tags=(), money=0.25)
         assert not await store.requeue("g-0", attempt=7, tags=(), charge=a_charge("g-0", 7))
         assert await store.requeue("g-0", attempt=0, tags=(), charge=a_charge("g-0", 0))
+        assert (await the_job(store, "g-0")).money is None
         stale = a_charge("g-0", 0, money=9.0)
         assert not await store.finish("g-0", attempt=0, outcome=FAILED, at=1.0, tags=(), charge=stale)
         assert await store.finish(

@@ -169,11 +169,12 @@ class StoreContract(RecordsContract, ChargesContract):
     async def test_a_queued_job_starts_once(self, store: Store) -> None:
         await queue(store, a_group())
         started = await store.start(
-            "g-0", attempt=0, backend="local:", at=111.5, lease_until=141.5, tags=TAGS
+            "g-0", attempt=0, backend="local:", at=111.5, lease_until=141.5, tags=TAGS, money=0.25
         )
         assert started
         job = await the_job(store, "g-0")
         assert (job.state, job.backend, job.started_at, job.attempt) == (State.RUNNING, "local:", 111.5, 0)
+        assert job.money == 0.25
         assert sorted(await store.tags(), key=str) == sorted(TAGS, key=str)
         assert not await begin(store, "g-0")
 

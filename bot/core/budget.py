@@ -22,6 +22,7 @@ from bot.core.settings import Settings
 log = logging.getLogger(__name__)
 
 DAY: Final = 86_400.0
+DAYS: Final = 8  # whose sums are remembered
 LOOK_AGAIN: Final = 2.0  # seconds
 _ROUNDING: Final = 1e-9  # US dollars that sums may be off
 
@@ -62,7 +63,7 @@ class Budget:
         self._settings = settings
         self._clock = clock
         self._day = self._today()
-        self._spent: dict[str, float] = Counter()  # type: ignore[assignment]  # any number adds up in it
+        self._days: dict[int, dict[str, float]] = {}
         self._held: dict[str, float] = Counter()  # type: ignore[assignment]  # the same
         self._holds: dict[str, Hold] = {}
         self._told: set[str] = set()
@@ -72,7 +73,7 @@ class Budget:
     async def load(self, store: Store) -> None:
         """At start: what was spent today."""
         for backend, tenant, member, money in await store.charges(self._today() * DAY):
-            self._spend(_scopes(backend, tenant, member), money)
+            self._spend(self._today(), _scopes(backend, tenant, member), money)
         await self.look(store)
 
     async def look(self, store: Store) -> None:
@@ -139,6 +140,10 @@ class Budget:
         """US dollars spent today, or held by running jobs."""
         return self._spent.get(scope, 0.0) + self._held.get(scope, 0.0)
 
+    @property
+    def _spent(self) -> Mapping[str, float]:
+        return self._days.get(self._day, {})
+
     def spent(self, lane: str | None = None) -> float:
         """US dollars spent today, at one lane or altogether."""
         self._turn()
@@ -174,19 +179,19 @@ class Budget:
 
     # --- jobs ---
 
-    def hold(self, job_id: str, lane: Lane, who: Requester, money: float) -> None:
+    def hold(self, job_id: str, backend: str, who: Requester, money: float) -> None:
         """A job starts that may cost so much."""
-        self.release(job_id)
-        hold = self._holds[job_id] = Hold(lane.name, who.tenant, who.member, money)
+        hold = self._holds[job_id] = Hold(backend, who.tenant, who.member, money)
         for scope in hold.scopes:
             self._held[scope] += money
 
     def release(self, job_id: str) -> None:
         """It ended, and what it cost is spent; idempotent."""
+        if (hold := self._holds.pop(job_id, None)) is None:
+            return
         self.changes += 1
-        hold = self._holds.pop(job_id, None)
-        for scope in hold.scopes if hold is not None else ():
-            self._held[scope] -= hold.money if hold is not None else 0.0
+        for scope in hold.scopes:
+            self._held[scope] -= hold.money
             if self._held[scope] <= _ROUNDING:
                 del self._held[scope]
 
@@ -197,13 +202,15 @@ class Budget:
 
     def spend(self, charge: Charge) -> None:
         """A charge is stored."""
-        self._turn()
-        if charge.at >= self._day * DAY:
-            self._spend(_scopes(charge.backend, charge.tenant, charge.member), charge.money)
+        scopes = _scopes(charge.backend, charge.tenant, charge.member)
+        self._spend(int(charge.at // DAY), scopes, charge.money)
 
-    def _spend(self, scopes: Sequence[str], money: float) -> None:
+    def _spend(self, day: int, scopes: Sequence[str], money: float) -> None:
+        sums = self._days.setdefault(day, Counter())  # type: ignore[arg-type]  # any number adds up in it
         for scope in scopes:
-            self._spent[scope] += money
+            sums[scope] += money
+        while len(self._days) > DAYS:
+            del self._days[next(iter(self._days))]
 
     # --- days ---
 
@@ -211,11 +218,11 @@ class Budget:
         return int(self._clock.now() // DAY)
 
     def _turn(self) -> None:
-        """At midnight what was spent is forgotten; what is held still counts."""
+        """At midnight sums begin anew; what is held still counts. A clock that is set back finds the old
+        ones."""
         if (today := self._today()) != self._day:
             self._day = today
             self.changes += 1
-            self._spent.clear()
             self._told.clear()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from bot.core.ports import (
+    Clock,
     ImageReady,
     JobStatus,
     Position,
@@ -34,7 +35,8 @@ class LiveJob:
     before which it is not tried again; dispatched: taken from the fair queue, and neither completed nor given
     back; stop_by: monotonic time at which a backend that was asked to stop is left behind; unserved_since:
     since when no backend can run it; waiting_inside: jobs before it inside the backend; rejected, flagged:
-    why pictures are withheld, or shown behind a spoiler, by index; money: US dollars that it cost.
+    why pictures are withheld, or shown behind a spoiler, by index; money: US dollars that it cost; held:
+    that it may cost while it runs, None where it is free of charge.
     """
 
     job_id: str
@@ -66,6 +68,7 @@ class LiveJob:
     message: str = ""
     reference: str = ""
     money: float | None = None
+    held: float | None = None
 
     def stopping(self) -> bool:
         """Whether a cancel was asked for; asked anew after each await."""
@@ -73,7 +76,7 @@ class LiveJob:
 
     def forget_attempt(self) -> None:
         """Drop what a failed attempt left behind."""
-        self.ref, self.waiting_inside, self.backend = None, None, ""
+        self.ref, self.waiting_inside, self.backend, self.held = None, None, "", None
         self.rejected.clear()
         self.flagged.clear()
         self.forget_pictures()
@@ -98,12 +101,14 @@ class Watcher(Protocol):
 
 @dataclass(slots=True, eq=False)
 class LiveGroup:
-    """One accepted message in hand. quiet: nobody is shown how it stands, only what comes of it."""
+    """One accepted message in hand. since: monotonic time of its acceptance, whatever happens to the time of
+    day; quiet: nobody is shown how it stands, only what comes of it."""
 
     group_id: str
     event_key: str
     requester: Requester
     created_at: float
+    since: float = 0.0
     jobs: list[LiveJob] = field(default_factory=list)
     restarted: bool = False
     position: Position | None = None
@@ -232,13 +237,16 @@ def _member(requester: Requester) -> tuple[str, str]:
     return requester.tenant, requester.member
 
 
-def live_group(stored: StoredGroup, requests: list[ImageRequest], *, restarted: bool = False) -> LiveGroup:
+def live_group(
+    stored: StoredGroup, requests: list[ImageRequest], clock: Clock, *, restarted: bool = False
+) -> LiveGroup:
     """A stored group taken in hand, its requests decoded by the caller."""
     group = LiveGroup(
         stored.group_id,
         stored.event_key,
         stored.requester,
         stored.created_at,
+        clock.monotonic() - max(0.0, clock.now() - stored.created_at),
         restarted=restarted,
     )
     group.jobs = [_live_job(job, request, group) for job, request in zip(stored.jobs, requests, strict=True)]
@@ -264,7 +272,8 @@ def _live_job(stored: StoredJob, request: ImageRequest, group: LiveGroup) -> Liv
         ref=stored.ref,
         message=stored.message,
         reference=stored.reference,
-        money=stored.money,
+        money=stored.money if stored.state.ended else None,
+        held=stored.money if stored.state is State.RUNNING else None,
     )
 
 

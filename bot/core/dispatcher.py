@@ -109,6 +109,15 @@ class Dispatcher:
         """After a restart: watch a job, known to the queue as running, that its backend may still run."""
         self._launch(lane, job, resumed=True)
 
+    async def abandon(self, job: LiveJob) -> None:
+        """After a restart: end a job, known to the queue as running, that may have been made and charged
+        where nobody can be asked any more."""
+        job.dispatched = True
+        error = Unavailable(f"{job.backend} is not among the backends any more.")
+        reference = outcomes.new_reference()
+        log.warning("job %s: %s It counts as spent; ref %s", job.job_id, error.message, reference)
+        await self._end_running(job, outcomes.failed(error, reference, job.held), 0.0)
+
     def wake(self) -> None:
         """Something changed: look for work."""
         self._awake.set()
@@ -201,12 +210,17 @@ class Dispatcher:
         task.add_done_callback(partial(self._landed, lane, job))
 
     def _landed(self, lane: Lane, job: LiveJob, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job %s is stuck until a restart", job.job_id, exc_info=error)
+        if (running := self._running.get(job.job_id)) is not None and running.task is task:
+            self._put_away(lane, job)
+        self.wake()
+
+    def _put_away(self, lane: Lane, job: LiveJob) -> None:
+        """It has left its slot, and from now on may have another."""
         self._running.pop(job.job_id, None)
         lane.running.discard(job.job_id)
         self._ledger.end(job, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job %s is stuck until a restart", job.job_id, exc_info=error)
-        self.wake()
 
     # --- one job ---
 
@@ -216,12 +230,12 @@ class Dispatcher:
                 job.state = State.RUNNING
                 await self._complete(lane, job, await work.done(resumed=resumed))
         except FairbrushError as error:
-            money = self._ledger.lost(job, lane, error, left_behind=work.left_behind(error))
+            money = self._ledger.lost(job, error, left_behind=work.left_behind(error))
             await self._failed(lane, job, error, money)
         except Exception as error:  # a backend's bug: one job fails, with a reference into the log
             reference = outcomes.new_reference()
             log.exception("job %s failed on %s; ref %s", job.job_id, lane.name, reference)
-            money = self._ledger.lost(job, lane, error, left_behind=False)
+            money = self._ledger.lost(job, error, left_behind=False)
             await self._end_running(job, outcomes.broken(reference, money), 0.0)
 
     async def _begin(self, lane: Lane, job: LiveJob) -> bool:
@@ -232,7 +246,13 @@ class Dispatcher:
             now = self._clock.now()
             until = now + self._settings.lease_seconds
             return self._store.start(
-                job.job_id, attempt=job.attempt, backend=lane.name, at=now, lease_until=until, tags=tags
+                job.job_id,
+                attempt=job.attempt,
+                backend=lane.name,
+                at=now,
+                lease_until=until,
+                tags=tags,
+                money=job.held,
             )
 
         started = await insist(start, self._clock)
@@ -274,13 +294,13 @@ class Dispatcher:
             lane.failed(error, self._clock.monotonic())
         log.warning("job %s on %s: %s %s", job.job_id, lane.name, error.message, error.detail)
         if worth_retrying(lane, job, error, self.routing, self._settings.attempts):
-            await self._again(job, error, money)
+            await self._again(lane, job, error, money)
         else:
             reference = outcomes.new_reference()
             log.warning("job %s failed for good; ref %s", job.job_id, reference)
             await self._end_running(job, outcomes.failed(error, reference, money), 0.0)
 
-    async def _again(self, job: LiveJob, error: FairbrushError, money: float | None) -> None:
+    async def _again(self, lane: Lane, job: LiveJob, error: FairbrushError, money: float | None) -> None:
         """Refund it and put it at the head of its user's line."""
         job.not_before = math.inf  # until the store has it, nobody may take it
         job.dispatched = False
@@ -296,10 +316,12 @@ class Dispatcher:
         self._desk.reserve(job.group.requester, 1)
         job.forget_attempt()
         job.state = State.QUEUED
-        job.not_before = self._clock.monotonic() + pause(job, error)
-        self._show(job.group)
         if job.cancelling:  # asked for while the store was written
             await self._leave(job)
+            return
+        self._put_away(lane, job)
+        job.not_before = self._clock.monotonic() + pause(job, error)
+        self._show(job.group)
 
     async def _stop(self, running: Running) -> None:
         """Ask the backend; one that cannot stop is left behind at once, one that does not after a while."""

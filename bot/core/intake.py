@@ -206,7 +206,7 @@ class Intake:
             await self._gallery.remove(input_names(stored))
             return dataclasses.replace(draft, group_id=known.group_id, repeated=True)
         ticket = Ticket(stored.group_id, draft.requests, draft.options, draft.differences, repeated=False)
-        group = live_group(stored, list(draft.requests))
+        group = live_group(stored, list(draft.requests), self._clock)
         self._desk.add(group)
         try:
             await self._acknowledge(acknowledge, ticket)

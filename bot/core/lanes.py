@@ -94,10 +94,10 @@ class Lane:
         """Whether it has not said that it is down; loading a model is not being down."""
         return self.down_since is None
 
-    def may_resume(self) -> bool:
+    def may_resume(self, *, paid: bool) -> bool:
         """Whether a reference from before a restart may still be known to it. Where money is involved only
         the backend itself can say that a job is surely lost."""
-        return self.capabilities.resumable or not self.capabilities.models or self.hosted
+        return paid or self.capabilities.resumable or not self.capabilities.models
 
     def free(self, now: float) -> bool:
         """Whether it takes another job: it has a slot and does not rest. After a fault it gets one job at a

@@ -6,6 +6,7 @@ behind, nobody knows. Knows no queue; charges are stored by whoever ends the job
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from bot.core.budget import Budget
@@ -25,24 +26,29 @@ class Ledger:
         self._clock = clock
 
     def begin(self, job: LiveJob, lane: Lane) -> None:
-        """A job runs on a lane, or still does after a restart: hold its estimate."""
-        if lane.charges(job.request.model) and not self._budget.held(job.job_id):
-            self._budget.hold(job.job_id, lane, job.group.requester, self._routing.price(lane, job.request))
+        """A job runs on a lane, or still does after a restart: hold its estimate, as it was at its start."""
+        if job.held is None and lane.charges(job.request.model):
+            job.held = self._routing.price(lane, job.request)
+        if job.held is not None and not self._budget.held(job.job_id):
+            self._budget.hold(job.job_id, lane.name, job.group.requester, job.held)
 
     def priced(self, job: LiveJob, lane: Lane, done: Done) -> Done:
-        """What a job that was made cost: as the backend says, else by the price of its model."""
-        if done.money is not None or not lane.charges(job.request.model):
+        """What a job that was made cost: as the backend says, else by the price of its model, which may be
+        offered no more."""
+        if done.money is not None or job.held is None:
             return done
-        return replace(done, money=lane.price(job.request, done.device_seconds))
+        charged = lane.charges(job.request.model)
+        money = lane.price(job.request, done.device_seconds) if charged else job.held
+        return replace(done, money=money)
 
-    def lost(self, job: LiveJob, lane: Lane, error: BaseException, *, left_behind: bool) -> float | None:
+    def lost(self, job: LiveJob, error: BaseException, *, left_behind: bool) -> float | None:
         """What a job that was not made has cost, or may have; None where it surely cost nothing."""
-        if isinstance(error, FairbrushError) and error.money is not None:
+        if isinstance(error, FairbrushError) and error.money is not None and 0.0 <= error.money < math.inf:
             return error.money
-        if job.ref is None or not lane.charges(job.request.model):
+        if job.ref is None:
             return None
         if left_behind or not isinstance(error, FairbrushError) or _unclear(error):
-            return self._budget.held(job.job_id) or self._routing.price(lane, job.request)
+            return job.held
         return None
 
     def charge(self, job: LiveJob, money: float | None) -> Charge | None:

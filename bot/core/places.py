@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bot.core.budget import Cap
 from bot.core.desk import Desk, LiveGroup, LiveJob
@@ -97,6 +97,7 @@ class Places:
         self._estimator = estimator
         self._clock = clock
         self._next = 0.0
+        self._prices: Sequence[object] = ()
 
     async def look(self, running: Callable[[], Running]) -> Snapshot:
         """Note in each waiting group the place of its first job and the time of its last, in each job whether
@@ -116,9 +117,14 @@ class Places:
     async def _along(self, found: Snapshot, running: Running) -> None:
         ahead, crews = _Ahead(running, self._routing.lanes), dict[str, Crew]()
         served = any(lane.capabilities.models for lane in self._routing.lanes)
+        prices = self._routing.prices
+        renamed = prices != self._prices
         for number, (entry, place) in enumerate(self._queue.standings(), 1):
             job = self._desk.job(entry.job_id)
             if job is not None and job.state is State.QUEUED and not job.dispatched:
+                if renamed:
+                    entry = replace(entry, kind=self._routing.kind(job))
+                    self._queue.set_kind(job.job_id, entry.kind)
                 crew = crews.get(entry.kind) or crews.setdefault(entry.kind, self._crew(entry.kind))
                 self._note(found, job, entry, place, crew, ahead)
                 ahead.add(crew.mask, entry.cost)
@@ -128,6 +134,7 @@ class Places:
                     self._note_unserved(found, job, entry)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
+        self._prices = prices
 
     def _crew(self, kind: str) -> Crew:
         routing, now = self._routing, self._clock.monotonic()
@@ -161,7 +168,7 @@ class Places:
         group.position = _position(group.position, place, ahead.jobs(crew.mask), low, high, first=first)
         group.by = clock.now() + high
         if crew.paid and crew.nominal > 0.0:
-            wait = clock.now() - group.created_at + ahead.work(crew.own) / crew.nominal
+            wait = clock.monotonic() - group.since + ahead.work(crew.own) / crew.nominal
             self._queue.set_kind(job.job_id, self._routing.after(entry.kind, wait))
 
     def _note_unserved(self, found: Snapshot, job: LiveJob, entry: Entry) -> None:

@@ -44,8 +44,9 @@ class StoredPicture:
 @dataclass(frozen=True, slots=True)
 class StoredJob:
     """One ImageRequest of a group. cost: estimated device-seconds; attempt: 0-based; a lease is held while
-    RUNNING; request: as JSON, input pictures by file name (see bot.core.codec); field: what a failure was
-    about, such as "size" where it did not fit into memory."""
+    RUNNING; money: US dollars that it cost, or may cost while it is RUNNING; request: as JSON, input pictures
+    by file name (see bot.core.codec); field: what a failure was about, such as "size" where it did not fit
+    into memory."""
 
     job_id: str
     group_id: str
@@ -175,8 +176,10 @@ class Store(Protocol):
         at: float,
         lease_until: float,
         tags: Sequence[ShareTag],
+        money: float | None = None,
     ) -> bool:
-        """QUEUED -> RUNNING under a lease. False (nothing written) where it is not QUEUED at `attempt`."""
+        """QUEUED -> RUNNING under a lease. False (nothing written) where it is not QUEUED at `attempt`.
+        money: US dollars that it may cost, None where it is free of charge."""
         ...
 
     async def save_ref(self, job_id: str, *, attempt: int, ref: RemoteRef) -> bool:

@@ -1,7 +1,8 @@
 """After a restart: take in hand what the store holds unfinished.
 
 Jobs that waited keep their places; jobs that ran are looked for at their backends, which either go on
-showing them or say that they are lost, and then they go to the head of their user's line. What cannot be read
+showing them or say that they are lost, and then they go to the head of their user's line; one that cost money
+at a backend that is not configured any more has failed. What cannot be read
 any more fails by itself, and what belongs to a platform that is not enabled now waits in the store.
 """
 
@@ -81,7 +82,7 @@ async def _read(stored: StoredGroup, store: Store, clock: Clock) -> LiveGroup | 
             if not job.state.ended:
                 await store.finish(job.job_id, attempt=job.attempt, outcome=outcome, at=clock.now(), tags=())
         return None
-    return live_group(stored, requests, restarted=True)
+    return live_group(stored, requests, clock, restarted=True)
 
 
 def _outline(name: str) -> Image:
@@ -98,6 +99,9 @@ async def _resume(job: LiveJob, store: Store, desk: Desk, queue: FairQueue, disp
     if lane is not None:
         dispatcher.adopt(job, lane)
         return
+    if job.ref is not None and job.held is not None:
+        await dispatcher.abandon(job)
+        return
     queue.requeue(job.job_id)
     await store.requeue(job.job_id, attempt=job.attempt, tags=queue.changed())
     job.attempt += 1
@@ -108,5 +112,7 @@ async def _resume(job: LiveJob, store: Store, desk: Desk, queue: FairQueue, disp
 
 def _lane(job: LiveJob, lanes: Sequence[Lane]) -> Lane | None:
     """The lane that may still be running a job."""
-    found = (lane for lane in lanes if lane.name == job.backend and lane.may_resume())
+    found = (
+        lane for lane in lanes if lane.name == job.backend and lane.may_resume(paid=job.held is not None)
+    )
     return next(found, None) if job.ref is not None else None

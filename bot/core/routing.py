@@ -29,12 +29,14 @@ IDLE = 1.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What jobs of one kind ask for. level: of how many `after` their wait is over."""
+    """What jobs of one kind ask for. level: of how many `after` their wait is over; least: US dollars that
+    they cost, wherever they cost any, but for a price by time; rounded down."""
 
     model: str | None
     fields: frozenset[str]
     avoid: frozenset[str]
     level: int
+    least: float
 
 
 class Routing:
@@ -48,14 +50,15 @@ class Routing:
         self._spent: set[str] = set()
         self._spent_at = self._idle_at = -1
         self._idle_until = -math.inf
-        self._kinds = {"": Kind(None, frozenset(), frozenset(), 0)}
+        self._kinds = {"": Kind(None, frozenset(), frozenset(), 0, 0.0)}
 
     # --- kinds ---
 
     def kind(self, job: LiveJob) -> str:
         """The kind of a job that has not waited yet."""
         request, level = job.request, bisect_right(self._steps, 0.0)
-        return self._named(Kind(request.model, needs(request), frozenset(job.avoid), level))
+        least = _rounded_down(self._least(request))
+        return self._named(Kind(request.model, needs(request), frozenset(job.avoid), level, least))
 
     def after(self, kind: str, wait: float) -> str:
         """The kind of such a job that would wait so many seconds in all for what is free of charge."""
@@ -64,9 +67,18 @@ class Routing:
 
     def _named(self, kind: Kind) -> str:
         parts = (kind.model or "", ",".join(sorted(kind.fields)), ",".join(sorted(kind.avoid)))
-        name = "\n".join((*parts, str(kind.level), "" if kind.model is None else "="))
+        name = "\n".join((*parts, str(kind.level), f"{kind.least:g}", "" if kind.model is None else "="))
         self._kinds.setdefault(name, kind)
         return name
+
+    def _least(self, request: ImageRequest) -> float:
+        charging = [lane for lane in self.lanes if lane.charges(request.model)]
+        return min((lane.price(request, 0.0) for lane in charging), default=0.0)
+
+    @property
+    def prices(self) -> Sequence[object]:
+        """All that kinds follow from but jobs: where it changes, they are to be named anew."""
+        return [(model.id, model.price) for lane in self.lanes for model in lane.capabilities.models]
 
     def offering(self, kind: str) -> list[Lane]:
         """The lanes that can make such jobs, whatever that costs and however they are."""
@@ -89,21 +101,25 @@ class Routing:
         """Whether such jobs cost money on a lane."""
         return lane.charges(self._kinds[kind].model)
 
+    def least(self, kind: str) -> float:
+        """US dollars that any such job costs at least, where it costs any."""
+        return self._kinds[kind].least
+
     # --- a free slot ---
 
     def turn(self, kinds: Iterable[str], now: float, job_of: Callable[[str], LiveJob | None]) -> Turn:
         """What the lanes that are free now can take of these kinds. job_of: by id."""
         free = [lane for lane in self.lanes if _is_free(lane, now)]
         idle = now < self._idle_until and self._idle_at == self.budget.changes
-        routes = {}
+        routes, up = {}, {}
         for kind in list(kinds) if free else ():
             allowed = self.allowed(kind)
-            up = any(lane.up for lane in allowed)  # who is down is tried where nobody else is there
+            up[kind] = [lane for lane in allowed if lane.up]
             if idle:
                 allowed = [lane for lane in allowed if not self.pays(kind, lane)]
-            if found := [lane for lane in allowed if lane in free and (lane.up or not up)]:
+            if found := [lane for lane in allowed if lane in free]:
                 routes[kind] = found
-        return Turn(self, routes, now, job_of)
+        return Turn(self, routes, up, now, job_of)
 
     def idle(self, now: float) -> None:
         """Nothing was found that could be paid for: the line is not looked along again for a moment, unless
@@ -128,7 +144,7 @@ class Routing:
 
     @property
     def spent(self) -> set[str]:
-        """Scopes of tenants and members that have no room for one more picture; as long as nothing is given
+        """Scopes of tenants and members that have no room for any job that waits; as long as nothing is given
         back that stays so."""
         if self._spent_at != self.budget.changes:
             self._spent, self._spent_at = set(), self.budget.changes
@@ -159,16 +175,17 @@ class Routing:
         return [f"about {dollars(sum(moneys))}"] if moneys else []
 
     def check_paid(self, requests: Sequence[ImageRequest], who: Requester) -> None:
-        """Raise QuotaExceeded where only paid lanes can make these, and a cap has no room for all of it."""
-        if not self._charges:
+        """Raise QuotaExceeded where only paid lanes can make these (which differ in their prompts alone), and
+        at none of them the caps have room for all."""
+        if not self._charges or self.costly(requests[0]) is None:
             return
-        total, offering = 0.0, list[Lane]()
-        for request in requests:
-            if (money := self.costly(request)) is not None:
-                total += money
-                offering = [lane for lane in self.lanes if lane.can_run(request)]
-        if offering and (cap := self._full(offering, who, total)) is not None:
-            raise self.budget.refusal(cap, total)
+        lanes = [lane for lane in self.lanes if lane.can_run(requests[0])]
+        moneys = [sum(self.price(lane, request) for request in requests) for lane in lanes]
+        caps = [self.budget.full(lane, who, money) for lane, money in zip(lanes, moneys, strict=True)]
+        full = [(money, cap) for money, cap in zip(moneys, caps, strict=True) if cap is not None]
+        if len(full) == len(lanes):
+            money, cap = min(full, key=lambda each: each[0])
+            raise self.budget.refusal(cap, money)
 
     def refusal(self, cap: Cap, request: ImageRequest) -> QuotaExceeded:
         """What is said of a request that a cap has no room for."""
@@ -180,10 +197,6 @@ class Routing:
         if not lanes or any(not self.pays(kind, lane) for lane in lanes):
             return None
         caps = [self._refusing(lane, job) for lane in lanes]
-        return None if None in caps else caps[0]
-
-    def _full(self, lanes: Sequence[Lane], who: Requester, money: float) -> Cap | None:
-        caps = [self.budget.full(lane, who, money) for lane in lanes]
         return None if None in caps else caps[0]
 
     def _refusing(self, lane: Lane, job: LiveJob) -> Cap | None:
@@ -199,21 +212,25 @@ class Routing:
 
 
 class Turn:
-    """One look for a job to start. Functions of it are given to FairQueue.pop."""
+    """One look for a job to start. Functions of it are given to FairQueue.pop. routes: the free lanes that
+    jobs of each kind may have; up: all that these may have and that are not down."""
 
     def __init__(
         self,
         routing: Routing,
         routes: dict[str, list[Lane]],
+        up: dict[str, list[Lane]],
         now: float,
         job_of: Callable[[str], LiveJob | None],
     ) -> None:
         self._routing = routing
         self._routes = routes
+        self._up = up
         self._now = now
         self._job_of = job_of
         self._paid_alone = all(routing.pays(kind, lane) for kind, lanes in routes.items() for lane in lanes)
         self._spent = routing.spent
+        self._least = min(map(routing.least, routes), default=0.0)
 
     def __bool__(self) -> bool:
         return bool(self._routes)
@@ -245,33 +262,44 @@ class Turn:
         return self._routing.best(self._lanes(entry, job), job.request)
 
     def _lanes(self, entry: Entry, job: LiveJob) -> list[Lane]:
-        return [lane for lane in self._routes.get(entry.kind, ()) if self._affords(entry.kind, lane, job)]
+        """Who is down is tried where nobody else is there who can be paid for."""
+        kind = entry.kind
+        found = [lane for lane in self._routes.get(kind, ()) if self._affords(kind, lane, job)]
+        if all(lane.up for lane in found):
+            return found
+        there = any(self._affords(kind, lane, job) for lane in self._up[kind])
+        return [lane for lane in found if lane.up] if there else found
 
     def _affords(self, kind: str, lane: Lane, job: LiveJob) -> bool:
-        """Whether it can be paid for. Whose cap has no room for one picture is not asked again."""
-        routing, request = self._routing, job.request
+        """Whether it can be paid for. Whose cap has no room for any job that waits is not asked again."""
+        routing = self._routing
         if not routing.pays(kind, lane):
             return True
-        money = routing.price(lane, request)
-        cap = routing.budget.full(lane, job.group.requester, money)
+        cap = routing.budget.full(lane, job.group.requester, routing.price(lane, job.request))
         if cap is None:
             return True
         routing.budget.tell(cap)
-        if routing.budget.room(cap) < money / request.count:
-            if cap.personal:
-                self._spent.add(cap.scope)
-            else:
-                self._close(lane)
+        room = routing.budget.room(cap)
+        if not cap.personal:
+            self._close(lane, room)
+        elif room < self._least:
+            self._spent.add(cap.scope)
         return False
 
-    def _close(self, lane: Lane) -> None:
-        """Nobody may have this lane any more today."""
+    def _close(self, lane: Lane, room: float) -> None:
+        """Nobody may have this lane any more for what costs more than this."""
         for kind, lanes in list(self._routes.items()):
-            left = [each for each in lanes if each is not lane]
-            if left:
+            if lane not in lanes or self._routing.least(kind) <= room:
+                continue
+            if left := [each for each in lanes if each is not lane]:
                 self._routes[kind] = left
             else:
                 del self._routes[kind]
+
+
+def _rounded_down(money: float) -> float:
+    """By less than a fifth, so that prices make few kinds."""
+    return 2.0 ** (math.floor(4.0 * math.log2(money)) / 4.0) * (1.0 - 1e-9) if money > 0.0 else 0.0
 
 
 def _is_free(lane: Lane, now: float) -> bool:

@@ -86,14 +86,15 @@ def start(
     at: float,
     lease_until: float,
     tags: Sequence[ShareTag],
+    money: float | None,
 ) -> bool:
     """QUEUED -> RUNNING."""
     return _with_tags(
         db,
         db.execute(
-            "UPDATE jobs SET state = 'running', backend = ?, started_at = ?, lease_until = ?, ref = NULL "
-            "WHERE job_id = ? AND attempt = ? AND state = 'queued'",
-            (backend, at, lease_until, job_id, attempt),
+            "UPDATE jobs SET state = 'running', backend = ?, started_at = ?, lease_until = ?, money = ?, "
+            "ref = NULL WHERE job_id = ? AND attempt = ? AND state = 'queued'",
+            (backend, at, lease_until, money, job_id, attempt),
         ),
         tags,
     )
@@ -122,7 +123,8 @@ def requeue(
     """RUNNING -> QUEUED, as if never started, at the next attempt."""
     changed = db.execute(
         "UPDATE jobs SET state = 'queued', attempt = attempt + 1, backend = '', ref = NULL, "
-        "started_at = NULL, lease_until = NULL WHERE job_id = ? AND attempt = ? AND state = 'running'",
+        "started_at = NULL, lease_until = NULL, money = NULL "
+        "WHERE job_id = ? AND attempt = ? AND state = 'running'",
         (job_id, attempt),
     )
     if not _with_tags(db, changed, tags):

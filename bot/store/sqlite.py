@@ -30,8 +30,9 @@ from bot.core.ports import (
 )
 from bot.core.request import JSON, Requester
 from bot.store import _rows, _schema, _writes
+from bot.store._bulk import accept_new
 from bot.store._rows import dumps
-from bot.store._writer import Writer
+from bot.store._writer import Joint, Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,7 +85,9 @@ class SqliteStore:
 
     async def accept(self, group: StoredGroup) -> StoredGroup | None:
         """Commit a new group (None), or give the stored one of the same event. Whole groups or nothing."""
-        return await self._write(_writes.accept, _writes.new_group(group))
+        self._refuse_when_closed()
+        joint = Joint(_writes.accept, accept_new, _writes.new_group(group))
+        return await self._writer.submit(joint)
 
     async def save_address(self, group_id: str, address: Address, *, prepared: bool = False) -> None:
         """Replace the address; with `prepared`, mark the group and queue its ACCEPTED jobs."""
@@ -99,9 +102,10 @@ class SqliteStore:
         at: float,
         lease_until: float,
         tags: Sequence[ShareTag],
+        money: float | None = None,
     ) -> bool:
         """QUEUED -> RUNNING under a lease; False where it is not QUEUED at `attempt`."""
-        return await self._write(_writes.start, job_id, attempt, backend, at, lease_until, tuple(tags))
+        return await self._write(_writes.start, job_id, attempt, backend, at, lease_until, tuple(tags), money)
 
     async def save_ref(self, job_id: str, *, attempt: int, ref: RemoteRef) -> bool:
         """Store the remote reference of a job that is RUNNING at `attempt`; else False."""

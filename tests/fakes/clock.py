@@ -14,13 +14,17 @@ TURNS = 50  # loop turns after which what can happen without time passing has ha
 
 
 class HandClock:
-    """A clock that stands still until advance(). `clock` is what the program gets."""
+    """A clock that stands still until advance(). `clock` is what the program gets. set_forward: seconds by
+    which somebody has set the time of day."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.time = now
+        self.set_forward = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
-        self.clock = Clock(now=lambda: self.time, monotonic=lambda: self.time, sleep=self._sleep)
+        self.clock = Clock(
+            now=lambda: self.time + self.set_forward, monotonic=lambda: self.time, sleep=self._sleep
+        )
 
     async def _sleep(self, seconds: float) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -93,11 +93,13 @@ class MemoryStore:
         at: float,
         lease_until: float,
         tags: Sequence[ShareTag],
+        money: float | None = None,
     ) -> bool:
         job = self._job(job_id, attempt, State.QUEUED)
         if job is None:
             return False
-        self._put(replace(job, state=State.RUNNING, backend=backend, started_at=at, ref=None), tags)
+        running = replace(job, state=State.RUNNING, backend=backend, started_at=at, ref=None, money=money)
+        self._put(running, tags)
         self.data.leases[job_id] = lease_until
         return True
 
@@ -117,7 +119,15 @@ class MemoryStore:
         job = self._job(job_id, attempt, State.RUNNING)
         if job is None:
             return False
-        waiting = replace(job, state=State.QUEUED, attempt=attempt + 1, backend="", ref=None, started_at=None)
+        waiting = replace(
+            job,
+            state=State.QUEUED,
+            attempt=attempt + 1,
+            backend="",
+            ref=None,
+            started_at=None,
+            money=None,
+        )
         self._charge(charge)
         self._put(waiting, tags)
         del self.data.leases[job_id]
