@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 
 from adapters.api.openapi import document, operations
 from bot.core.request import Limits
-from tests.fakes.api_house import KEY, api_house
+from tests.fakes.api import KEY, house
 from tests.fakes.backend import FakeBackend
 
 LIMITS: Final = Limits(max_side=128, max_count=2, max_steps=20, waiting_per_key=10**6, waiting_per_user=10**6)
@@ -54,8 +54,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     async def serve(folder: Path) -> None:
         loops.append(asyncio.get_running_loop())
-        async with api_house(
-            folder, backends=[FakeBackend(slots=4)], limits=LIMITS, requests_per_second=1e6
+        async with house(
+            folder, backend=FakeBackend(slots=4), limits=LIMITS, requests_per_second=1e6
         ) as home:
             found.append(home.url)
             ready.set()

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from bot.core.ports import Price
-from tests.fakes.api_house import ApiHouse, api_house
+from tests.fakes.api import House, house
 from tests.fakes.backend import FAKE_MODEL, FakeBackend
 
 OTHER = replace(
@@ -27,13 +27,13 @@ ALIASES = {"stable-diffusion-2": "acme/flat-2", "sd2": "acme/flat-2"}
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[ApiHouse]:
+async def home(tmp_path: Path) -> AsyncIterator[House]:
     backend = FakeBackend(models=(FAKE_MODEL, OTHER))
-    async with api_house(tmp_path, backends=[backend], aliases=ALIASES) as made:
+    async with house(tmp_path, backend=backend, aliases=ALIASES) as made:
         yield made
 
 
-async def test_the_real_client_lists_models_the_default_first(home: ApiHouse) -> None:
+async def test_the_real_client_lists_models_the_default_first(home: House) -> None:
     async with openai.AsyncOpenAI(base_url=f"{home.url}/v1", api_key=home.key, max_retries=0) as client:
         found = [model async for model in client.models.list()]
     assert [(model.id, model.object, model.owned_by) for model in found] == [
@@ -43,13 +43,13 @@ async def test_the_real_client_lists_models_the_default_first(home: ApiHouse) ->
 
 
 @pytest.mark.parametrize("name", ["acme/flat-2", "stable-diffusion-2", "SD2"])
-async def test_the_real_client_finds_one_by_its_id_or_an_alias(home: ApiHouse, name: str) -> None:
+async def test_the_real_client_finds_one_by_its_id_or_an_alias(home: House, name: str) -> None:
     async with openai.AsyncOpenAI(base_url=f"{home.url}/v1", api_key=home.key, max_retries=0) as client:
         model = await client.models.retrieve(name)
     assert model.id == "acme/flat-2"
 
 
-async def test_a_model_has_the_fields_of_its_card(home: ApiHouse) -> None:
+async def test_a_model_has_the_fields_of_its_card(home: House) -> None:
     first, second = (await home.asked("GET", "/v1/models", 200, headers=home.bearer))["data"]
     assert (first["default"], first["demo"], first["price"], first["aliases"]) == (True, True, None, [])
     assert second["default"] is False
@@ -63,18 +63,18 @@ async def test_a_model_has_the_fields_of_its_card(home: ApiHouse) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models/", "/v1/images", "/v1/images/edits", "/v1/images/%0a/x"])
-async def test_what_is_not_there_is_told_in_the_same_form(home: ApiHouse, path: str) -> None:
+async def test_what_is_not_there_is_told_in_the_same_form(home: House, path: str) -> None:
     for method in ("GET", "POST"):
         answer = await home.asked(method, path, 404, headers=home.bearer)
         assert answer["error"]["code"] == "not_found"
 
 
 @pytest.mark.parametrize("name", ["nothing", "x%0ay", "..%2f..%2fetc", "https:%2f%2fexample.org%2fm", "%00"])
-async def test_an_unknown_model_is_not_found(home: ApiHouse, name: str) -> None:
+async def test_an_unknown_model_is_not_found(home: House, name: str) -> None:
     answer = await home.asked("GET", f"/v1/models/{name}", 404, headers=home.bearer)
     assert answer["error"]["code"] == "model_not_found"
 
 
-async def test_models_are_for_keys_alone(home: ApiHouse) -> None:
+async def test_models_are_for_keys_alone(home: House) -> None:
     for path in ("/v1/models", "/v1/models/fake"):
         assert (await home.asked("GET", path, 401))["error"]["code"] == "invalid_api_key"

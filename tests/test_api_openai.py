@@ -20,7 +20,7 @@ from bot.core.pictures import mime_of, read_recipe, size_of
 from bot.core.ports import Price
 from bot.core.request import Limits
 from bot.core.studio import Submission, Ticket
-from tests.fakes.api_house import OTHER_KEY, ApiHouse, api_house
+from tests.fakes.api import OTHER_KEY, House, house
 from tests.fakes.backend import FAKE_MODEL, PARAMS, FakeBackend
 from tests.fakes.memory_store import MemoryStore
 
@@ -34,21 +34,19 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-async def home(tmp_path: Path, backend: FakeBackend) -> AsyncIterator[ApiHouse]:
-    async with api_house(
-        tmp_path, backends=[backend], aliases=ALIASES, styles={"ink": "{prompt}, ink"}
-    ) as made:
+async def home(tmp_path: Path, backend: FakeBackend) -> AsyncIterator[House]:
+    async with house(tmp_path, backend=backend, aliases=ALIASES, styles={"ink": "{prompt}, ink"}) as made:
         yield made
 
 
 @asynccontextmanager
-async def client_of(home: ApiHouse, **more: Any) -> AsyncIterator[openai.AsyncOpenAI]:
+async def client_of(home: House, **more: Any) -> AsyncIterator[openai.AsyncOpenAI]:
     options: dict[str, Any] = {"api_key": home.key, "max_retries": 0, **more}
     async with openai.AsyncOpenAI(base_url=f"{home.url}/v1", **options) as client:
         yield client
 
 
-async def ask(home: ApiHouse, status: int, headers: dict[str, str] | None = None, **body: Any) -> Any:
+async def ask(home: House, status: int, headers: dict[str, str] | None = None, **body: Any) -> Any:
     """A body's answer."""
     given = {"prompt": "a red fox", **body}
     return await home.asked("POST", PATH, status, headers={**home.bearer, **(headers or {})}, json=given)
@@ -57,7 +55,7 @@ async def ask(home: ApiHouse, status: int, headers: dict[str, str] | None = None
 # --- pictures ---------------------------------------------------------------------------------------------
 
 
-async def test_the_real_client_gets_pictures_with_their_recipes(home: ApiHouse) -> None:
+async def test_the_real_client_gets_pictures_with_their_recipes(home: House) -> None:
     async with client_of(home) as client:
         answer = await client.images.generate(
             model="stable-diffusion-2",
@@ -81,7 +79,7 @@ async def test_the_real_client_gets_pictures_with_their_recipes(home: ApiHouse) 
         assert (recipe["guidance_scale"], recipe["negative_prompt"]) == (2.5, "text")
 
 
-async def test_a_blocking_client_in_a_thread_works_as_well(home: ApiHouse) -> None:
+async def test_a_blocking_client_in_a_thread_works_as_well(home: House) -> None:
     def draw() -> str:
         with openai.OpenAI(base_url=f"{home.url}/v1", api_key=home.key, max_retries=0) as client:
             answer = client.images.generate(prompt="a red fox", size="auto", user="u1", quality="standard")
@@ -90,7 +88,7 @@ async def test_a_blocking_client_in_a_thread_works_as_well(home: ApiHouse) -> No
     assert size_of(base64.b64decode(await asyncio.to_thread(draw))) == (64, 64)
 
 
-async def test_a_link_opens_the_picture_without_a_key(home: ApiHouse) -> None:
+async def test_a_link_opens_the_picture_without_a_key(home: House) -> None:
     answer = await ask(home, 200, response_format="url")
     url = answer["data"][0]["url"]
     assert url.startswith(f"{home.url}/pictures/")
@@ -110,15 +108,13 @@ async def test_a_link_opens_the_picture_without_a_key(home: ApiHouse) -> None:
         ({"response_format": "url"}, "url"),
     ],
 )
-async def test_what_is_said_about_the_form_decides_it(
-    home: ApiHouse, body: dict[str, Any], field: str
-) -> None:
+async def test_what_is_said_about_the_form_decides_it(home: House, body: dict[str, Any], field: str) -> None:
     (item,) = (await ask(home, 200, **body))["data"]
     assert {"b64_json", "url"} & set(item) == {field}
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
-async def test_each_output_format_keeps_the_recipe(home: ApiHouse, form: str) -> None:
+async def test_each_output_format_keeps_the_recipe(home: House, form: str) -> None:
     answer = await ask(home, 200, output_format=form, seed=5)
     data = base64.b64decode(answer["data"][0]["b64_json"])
     assert (answer["output_format"], mime_of(data)) == (form, f"image/{form}")
@@ -128,7 +124,7 @@ async def test_each_output_format_keeps_the_recipe(home: ApiHouse, form: str) ->
     assert b"trainedAlgorithmicMedia" in data
 
 
-async def test_compression_makes_a_jpeg_smaller(home: ApiHouse) -> None:
+async def test_compression_makes_a_jpeg_smaller(home: House) -> None:
     sizes = []
     for compression in (100, 0):
         answer = await ask(
@@ -139,7 +135,7 @@ async def test_compression_makes_a_jpeg_smaller(home: ApiHouse) -> None:
 
 
 async def test_an_unknown_model_is_the_default_one_and_an_alias_what_it_means(
-    home: ApiHouse, backend: FakeBackend
+    home: House, backend: FakeBackend
 ) -> None:
     for model in ("gpt-image-2.5-sunburst", "stable-diffusion-2", "FAKE"):
         assert (await ask(home, 200, model=model))["model"] in ("", "fake")
@@ -151,7 +147,7 @@ async def test_an_unknown_model_is_the_default_one_and_an_alias_what_it_means(
     [("auto", 4, None), ("standard", 4, "medium"), ("low", 2, "low"), ("hd", 6, "high"), ("max", 8, "max")],
 )
 async def test_quality_is_a_matter_of_steps(
-    home: ApiHouse, backend: FakeBackend, quality: str, steps: int, told: str | None
+    home: House, backend: FakeBackend, quality: str, steps: int, told: str | None
 ) -> None:
     answer = await ask(home, 200, quality=quality)
     assert backend.submitted[-1][1].steps == steps
@@ -160,12 +156,12 @@ async def test_quality_is_a_matter_of_steps(
     assert backend.submitted[-1][1].steps == 9
 
 
-async def test_a_style_of_the_operator_is_told_as_a_revised_prompt(home: ApiHouse) -> None:
+async def test_a_style_of_the_operator_is_told_as_a_revised_prompt(home: House) -> None:
     assert (await ask(home, 200, style="ink"))["data"][0]["revised_prompt"] == "a red fox, ink"
     assert "revised_prompt" not in (await ask(home, 200, style="vivid"))["data"][0]
 
 
-async def test_a_prompt_is_literal(home: ApiHouse, backend: FakeBackend) -> None:
+async def test_a_prompt_is_literal(home: House, backend: FakeBackend) -> None:
     await ask(home, 200, prompt="{a, b} fox --steps 90")
     (made,) = backend.submitted
     assert (made[1].prompt, made[1].steps) == ("{a, b} fox --steps 90", 4)
@@ -216,7 +212,7 @@ async def test_a_prompt_is_literal(home: ApiHouse, backend: FakeBackend) -> None
     ],
 )
 async def test_what_is_wrong_is_named(
-    home: ApiHouse, backend: FakeBackend, body: dict[str, Any], param: str, code: str
+    home: House, backend: FakeBackend, body: dict[str, Any], param: str, code: str
 ) -> None:
     error = (await ask(home, 400, **body))["error"]
     assert (error["param"], error["code"], error["type"]) == (param, code, "invalid_request_error")
@@ -228,23 +224,23 @@ async def test_what_is_wrong_is_named(
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b'{"prompt": "a", "prompt": "b"}', b"\xff", b"[" * 10_000]
 )
-async def test_a_malformed_body_is_refused(home: ApiHouse, body: bytes) -> None:
+async def test_a_malformed_body_is_refused(home: House, body: bytes) -> None:
     answer = await home.asked("POST", PATH, 400, headers=home.bearer, data=body)
     assert answer["error"]["type"] == "invalid_request_error"
 
 
-async def test_a_large_body_is_not_read(home: ApiHouse) -> None:
+async def test_a_large_body_is_not_read(home: House) -> None:
     answer = await home.asked("POST", PATH, 413, headers=home.bearer, data=b"x" * 2**20)
     assert answer["error"]["code"] == "request_too_large"
 
 
 @pytest.mark.parametrize("value", ["", "Bearer", "Bearer wrong", "Basic abc", f"Basic {OTHER_KEY}"])
-async def test_without_a_right_key_nothing_is_told(home: ApiHouse, value: str) -> None:
+async def test_without_a_right_key_nothing_is_told(home: House, value: str) -> None:
     answer = await home.asked("POST", PATH, 401, headers={"Authorization": value}, json={"prompt": "a"})
     assert answer["error"]["code"] == "invalid_api_key"
 
 
-async def test_the_real_client_knows_the_errors_by_their_classes(home: ApiHouse) -> None:
+async def test_the_real_client_knows_the_errors_by_their_classes(home: House) -> None:
     async with client_of(home, api_key="wrong") as client:
         with pytest.raises(openai.AuthenticationError):
             await client.images.generate(prompt="a red fox")
@@ -255,7 +251,7 @@ async def test_the_real_client_knows_the_errors_by_their_classes(home: ApiHouse)
 
 
 async def test_a_blocked_word_is_a_violation_of_the_content_policy(tmp_path: Path) -> None:
-    async with api_house(tmp_path, blocked_words=("grue",)) as home:
+    async with house(tmp_path, blocked_words=("grue",)) as home:
         error = (await ask(home, 400, prompt="a grue in the dark"))["error"]
     assert (error["code"], error["param"]) == ("content_policy_violation", "prompt")
     assert "grue" not in error["message"]
@@ -263,7 +259,7 @@ async def test_a_blocked_word_is_a_violation_of_the_content_policy(tmp_path: Pat
 
 async def test_a_picture_that_is_withheld_is_told_and_not_asked_for_again(tmp_path: Path) -> None:
     backend = FakeBackend(reject=[0])
-    async with api_house(tmp_path, backends=[backend]) as home, client_of(home, max_retries=2) as client:
+    async with house(tmp_path, backend=backend) as home, client_of(home, max_retries=2) as client:
         with pytest.raises(openai.BadRequestError) as refused:
             await client.images.generate(prompt="a red fox")
     assert refused.value.code == "content_policy_violation"
@@ -271,14 +267,14 @@ async def test_a_picture_that_is_withheld_is_told_and_not_asked_for_again(tmp_pa
 
 
 async def test_of_several_the_withheld_one_is_left_out(tmp_path: Path) -> None:
-    async with api_house(tmp_path, backends=[FakeBackend(reject=[1])]) as home:
+    async with house(tmp_path, backend=FakeBackend(reject=[1])) as home:
         answer = await ask(home, 200, n=3)
     assert len(answer["data"]) == 2
     assert answer["message"].startswith("1 of 3 withheld")
 
 
 async def test_a_failure_is_told_once_and_the_real_client_does_not_repeat_it(
-    home: ApiHouse, backend: FakeBackend
+    home: House, backend: FakeBackend
 ) -> None:
     backend.fail(InvalidRequest("This cannot be drawn.", field="prompt"), at="start", times=9)
     async with client_of(home, max_retries=2) as client:
@@ -290,7 +286,7 @@ async def test_a_failure_is_told_once_and_the_real_client_does_not_repeat_it(
     assert len(backend.submitted) == 1
 
 
-async def test_a_size_that_does_not_fit_names_one_that_does(home: ApiHouse, backend: FakeBackend) -> None:
+async def test_a_size_that_does_not_fit_names_one_that_does(home: House, backend: FakeBackend) -> None:
     backend.fail(InvalidRequest("Out of GPU memory at 1024×1024.", field="size"), at="start", times=9)
     error = (await ask(home, 400, size="1024x1024"))["error"]
     assert error["param"] == "size"
@@ -300,11 +296,11 @@ async def test_a_size_that_does_not_fit_names_one_that_does(home: ApiHouse, back
 async def test_a_full_queue_says_when_to_come_again(tmp_path: Path, backend: FakeBackend) -> None:
     hold = backend.hold("start")
     limits = Limits(waiting_per_key=1, waiting_per_user=1)
-    async with api_house(tmp_path, backends=[backend], limits=limits) as home:
+    async with house(tmp_path, backend=backend, limits=limits) as home:
         first = asyncio.create_task(ask(home, 200))
         await hold.reached.wait()
         second = asyncio.create_task(ask(home, 200))
-        await home.until(lambda: len(home.studio._desk.groups) == 2)
+        await home.when(lambda: len(home.studio._desk.groups) == 2)
         body = {"prompt": "a red fox"}
         async with home.client.post(PATH, headers=home.bearer, json=body) as answer:
             assert answer.status == 429
@@ -318,7 +314,7 @@ async def test_a_spent_budget_is_told_and_not_asked_for_again(tmp_path: Path) ->
     paid = replace(FAKE_MODEL, price=Price(per_image=1.0))
     backend = FakeBackend(models=(paid,))
     async with (
-        api_house(tmp_path, backends=[backend], budget=0.5) as home,
+        house(tmp_path, backend=backend, budget=0.5) as home,
         home.client.post(PATH, headers=home.bearer, json={"prompt": "a"}) as answer,
     ):
         assert (answer.status, answer.headers["x-should-retry"]) == (429, "false")
@@ -329,7 +325,7 @@ async def test_a_spent_budget_is_told_and_not_asked_for_again(tmp_path: Path) ->
 
 async def test_a_backend_that_is_away_is_told_as_such(tmp_path: Path) -> None:
     async with (
-        api_house(tmp_path, backends=[FakeBackend(models=())]) as home,
+        house(tmp_path, backend=FakeBackend(models=())) as home,
         home.client.post(PATH, headers=home.bearer, json={"prompt": "a"}) as answer,
     ):
         assert answer.status == 503
@@ -341,35 +337,35 @@ async def test_a_backend_that_is_away_is_told_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_goes_away_has_its_job_cancelled(
-    home: ApiHouse, backend: FakeBackend, stream: bool, monkeypatch: pytest.MonkeyPatch
+    home: House, backend: FakeBackend, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.02)
     hold = backend.hold("picture")
     asking = asyncio.create_task(ask(home, 200, stream=stream))
     await hold.reached.wait()
     asking.cancel()
-    await home.until(lambda: len(backend.cancelled) == 1)
-    await home.until(lambda: not home.studio._desk.groups)
+    await home.when(lambda: len(backend.cancelled) == 1)
+    await home.when(lambda: not home.studio._desk.groups)
 
 
 async def test_one_that_waits_in_the_queue_is_never_made(
-    home: ApiHouse, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    home: House, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.02)
     hold = backend.hold("start")
     first = asyncio.create_task(ask(home, 200))
     await hold.reached.wait()
     second = asyncio.create_task(ask(home, 200, prompt="another"))
-    await home.until(lambda: len(home.studio._desk.groups) == 2)
+    await home.when(lambda: len(home.studio._desk.groups) == 2)
     second.cancel()
-    await home.until(lambda: len(home.studio._desk.groups) == 1)
+    await home.when(lambda: len(home.studio._desk.groups) == 1)
     hold.release()
     await first
     assert [request.prompt for _, request in backend.submitted] == ["a red fox"]
 
 
 async def test_with_an_idempotency_key_it_goes_on_and_is_found_again(
-    home: ApiHouse, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    home: House, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.02)
     hold = backend.hold("picture")
@@ -387,9 +383,7 @@ async def test_with_an_idempotency_key_it_goes_on_and_is_found_again(
     assert not backend.cancelled
 
 
-async def test_an_idempotency_key_is_for_one_body_and_one_api_key(
-    home: ApiHouse, backend: FakeBackend
-) -> None:
+async def test_an_idempotency_key_is_for_one_body_and_one_api_key(home: House, backend: FakeBackend) -> None:
     again = {"Idempotency-Key": "order-1"}
     await ask(home, 200, again)
     error = (await ask(home, 400, again, prompt="another"))["error"]
@@ -405,7 +399,7 @@ async def test_a_retry_of_the_real_client_makes_one_picture(
     """Its time-out closes the first connection; with an idempotency key the second finds the same job."""
     hold = backend.hold("picture")
     async with (
-        api_house(tmp_path, backends=[backend]) as home,
+        house(tmp_path, backend=backend) as home,
         client_of(home, max_retries=1, timeout=0.5) as client,
     ):
         submit, asked = home.studio.submit, []
@@ -417,7 +411,7 @@ async def test_a_retry_of_the_real_client_makes_one_picture(
         monkeypatch.setattr(home.studio, "submit", counted)
         headers = {"Idempotency-Key": "order-2"}
         asking = asyncio.create_task(client.images.generate(prompt="a red fox", extra_headers=headers))
-        await home.until(lambda: len(asked) == 2)
+        await home.when(lambda: len(asked) == 2)
         hold.release()
         answer = await asking
     assert answer.data
@@ -427,19 +421,19 @@ async def test_a_retry_of_the_real_client_makes_one_picture(
 async def test_what_nobody_waits_for_after_a_restart_is_not_made(tmp_path: Path) -> None:
     backend, store = FakeBackend(), MemoryStore()
     backend.hold("start")
-    async with api_house(tmp_path, backends=[backend], store=store) as home:
+    async with house(tmp_path, backend=backend, store=store) as home:
         asking = [
             asyncio.create_task(ask(home, 503)),
             asyncio.create_task(ask(home, 503, {"Idempotency-Key": "order-3"}, prompt="kept")),
         ]
-        await home.until(lambda: len(home.studio._desk.groups) == 2)
+        await home.when(lambda: len(home.studio._desk.groups) == 2)
         closing = asyncio.create_task(home.app.aclose())
         for answer in await asyncio.gather(*asking):
             assert answer["error"]["type"] == "server_error"
         await closing
     second = FakeBackend()
-    async with api_house(tmp_path, backends=[second], store=MemoryStore(store.data)) as home:
-        await home.until(lambda: not home.studio._desk.groups)
+    async with house(tmp_path, backend=second, store=MemoryStore(store.data)) as home:
+        await home.when(lambda: not home.studio._desk.groups)
     assert [request.prompt for _, request in second.submitted] == ["kept"]
 
 
@@ -447,9 +441,7 @@ async def test_what_nobody_waits_for_after_a_restart_is_not_made(tmp_path: Path)
 
 
 @pytest.mark.parametrize("partials", [0, 1, 2, 3])
-async def test_the_real_client_streams_exactly_as_many_partial_pictures(
-    home: ApiHouse, partials: int
-) -> None:
+async def test_the_real_client_streams_exactly_as_many_partial_pictures(home: House, partials: int) -> None:
     async with client_of(home) as client:
         stream = await client.images.generate(
             prompt="a red fox",
@@ -474,7 +466,7 @@ async def test_the_real_client_streams_exactly_as_many_partial_pictures(
 
 
 async def test_a_job_that_is_tried_again_shows_no_partial_picture_twice(
-    home: ApiHouse, backend: FakeBackend
+    home: House, backend: FakeBackend
 ) -> None:
     backend.fail(Unavailable("gone", accepted=False, retry_after=0.0), at="done")
     events = await streamed(home, partial_images=3)
@@ -483,20 +475,20 @@ async def test_a_job_that_is_tried_again_shows_no_partial_picture_twice(
 
 
 async def test_where_results_are_checked_there_are_no_partial_pictures(tmp_path: Path) -> None:
-    async with api_house(tmp_path, backends=[FakeBackend(reject=[5])]) as home:
+    async with house(tmp_path, backend=FakeBackend(reject=[5])) as home:
         events = await streamed(home, partial_images=3)
     assert [name for name, _ in events] == ["image_generation.completed"]
 
 
 async def test_where_a_backend_gives_no_previews_there_are_none(tmp_path: Path) -> None:
     backend = FakeBackend(params=PARAMS - {"previews"}, previews=False)
-    async with api_house(tmp_path, backends=[backend]) as home:
+    async with house(tmp_path, backend=backend) as home:
         events = await streamed(home, partial_images=3)
     assert [name for name, _ in events] == ["image_generation.completed"]
 
 
 async def test_a_failure_within_a_stream_is_an_event_that_the_real_client_raises(
-    home: ApiHouse, backend: FakeBackend
+    home: House, backend: FakeBackend
 ) -> None:
     backend.fail(ContentRejected("Not that."), at="start", times=9)
     async with client_of(home) as client:
@@ -506,14 +498,14 @@ async def test_a_failure_within_a_stream_is_an_event_that_the_real_client_raises
     assert failed.value.code == "content_policy_violation"
 
 
-async def test_a_refusal_comes_before_the_stream_begins(home: ApiHouse) -> None:
+async def test_a_refusal_comes_before_the_stream_begins(home: House) -> None:
     async with client_of(home) as client:
         with pytest.raises(openai.BadRequestError):
             await client.images.generate(prompt="a red fox", stream=True, size="1x1")
 
 
 async def test_a_silent_stream_says_that_it_is_still_there(
-    home: ApiHouse, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    home: House, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(openai_stream, "SILENCE_MOST", 0.02)
@@ -526,7 +518,7 @@ async def test_a_silent_stream_says_that_it_is_still_there(
         assert b"image_generation.completed" in await answer.content.read()
 
 
-async def streamed(home: ApiHouse, **body: Any) -> list[tuple[str, dict[str, Any]]]:
+async def streamed(home: House, **body: Any) -> list[tuple[str, dict[str, Any]]]:
     """The events of a stream."""
     sent = {"prompt": "a red fox", "stream": True, **body}
     async with home.client.post(PATH, headers=home.bearer, json=sent) as answer:

@@ -20,7 +20,7 @@ from adapters.api.openapi_page import page_of
 from bot.core.errors import InvalidRequest
 from bot.core.request import Limits
 from bot.core.settings import Secret, Settings
-from tests.fakes.api_house import ApiHouse, api_house
+from tests.fakes.api import House, house
 from tests.fakes.backend import FAKE_MODEL, FakeBackend
 
 BASE = "https://pictures.example"
@@ -29,11 +29,11 @@ BESIDE_THE_ADAPTER = {"/livez", "/readyz", "/pictures/{name}"}
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[ApiHouse]:
+async def home(tmp_path: Path) -> AsyncIterator[House]:
     secrets = {"FAIRBRUSH_SECRET_KEY": Secret("canary" * 8), "OPENAI_API_KEY": Secret("canary")}
     backend = FakeBackend(models=(replace(FAKE_MODEL, schedulers=()),))
     aliases = {"stable-diffusion-2": "fake"}
-    async with api_house(tmp_path, backends=[backend], aliases=aliases, secrets=secrets) as made:
+    async with house(tmp_path, backend=backend, aliases=aliases, secrets=secrets) as made:
         yield made
 
 
@@ -68,7 +68,7 @@ def test_the_document_and_the_routes_say_the_same(tmp_path: Path) -> None:
     assert said - beside == served
 
 
-async def test_what_is_served_beside_the_adapter_is_there(home: ApiHouse) -> None:
+async def test_what_is_served_beside_the_adapter_is_there(home: House) -> None:
     for path in ("/livez", "/readyz"):
         async with home.client.get(path) as answer:
             assert answer.status == 200
@@ -108,7 +108,7 @@ def test_every_example_fits_its_schema(operation: Any) -> None:
         jsonschema.validate(example, whole, cls=Draft202012Validator)
 
 
-async def test_every_example_of_a_body_is_accepted(home: ApiHouse) -> None:
+async def test_every_example_of_a_body_is_accepted(home: House) -> None:
     made = doc(Limits(), home.url)
     headers = {**home.bearer, **home.salad, **home.stochastic}
     tried = 0
@@ -125,7 +125,7 @@ async def test_every_example_of_a_body_is_accepted(home: ApiHouse) -> None:
     assert tried >= 9
 
 
-async def test_answers_fit_their_schemas(home: ApiHouse) -> None:
+async def test_answers_fit_their_schemas(home: House) -> None:
     made = doc(Limits(), home.url)
     headers = {**home.bearer, **home.salad, **home.stochastic}
     job = {"modelInputs": {"prompt": "a red fox", "num_images_per_prompt": 2}}
@@ -134,7 +134,7 @@ async def test_answers_fit_their_schemas(home: ApiHouse) -> None:
     public = await _fits(home, made, "POST", f"{at}/x-1/jobs", 201, {"input": job, "metadata": {"a": 1}})
     body = {"prompt": ["a", "b"], "params": {}}
     asked = await _fits(home, made, "POST", "/v1/modelApi/submit/x", 200, body)
-    await home.until(lambda: not home.studio._desk.groups)
+    await home.when(lambda: not home.studio._desk.groups)
     ask_at = asked["data"]["responseUrl"].removeprefix(home.url)
     answer = await _fits(home, made, "GET", ask_at, 200)
     assert len(answer["data"]["generatedImages"]) == 2
@@ -155,7 +155,7 @@ async def test_answers_fit_their_schemas(home: ApiHouse) -> None:
         assert gone.status == 202
 
 
-async def test_the_events_of_a_stream_fit_their_schemas(home: ApiHouse) -> None:
+async def test_the_events_of_a_stream_fit_their_schemas(home: House) -> None:
     made, seen = doc(Limits(), home.url), set()
     for prompt, size in (("a red fox", "64x64"), ("kept back", "128x64")):
         if prompt == "kept back":
@@ -175,7 +175,7 @@ async def test_the_events_of_a_stream_fit_their_schemas(home: ApiHouse) -> None:
 
 
 async def _fits(
-    home: ApiHouse, made: Mapping[str, Any], method: str, path: str, status: int, body: object = None
+    home: House, made: Mapping[str, Any], method: str, path: str, status: int, body: object = None
 ) -> Any:
     headers = {**home.bearer, **home.salad, **home.stochastic}
     async with home.client.request(method, path, headers=headers, json=body) as answer:
@@ -197,7 +197,7 @@ def _is(path: str, template: str) -> bool:
     )
 
 
-async def test_it_is_served_without_a_key_and_says_no_secret(home: ApiHouse) -> None:
+async def test_it_is_served_without_a_key_and_says_no_secret(home: House) -> None:
     async with home.client.get("/openapi.json") as answer:
         assert answer.status == 200
         text = await answer.text()
@@ -209,7 +209,7 @@ async def test_it_is_served_without_a_key_and_says_no_secret(home: ApiHouse) -> 
 
 
 async def test_the_public_address_is_the_one_that_is_told(tmp_path: Path) -> None:
-    async with api_house(tmp_path, public_url=BASE) as home:
+    async with house(tmp_path, public_url=BASE) as home:
         assert (await home.asked("GET", "/openapi.json", 200))["servers"] == [{"url": BASE}]
 
 
@@ -241,7 +241,7 @@ def test_every_operation_has_its_key_and_its_errors() -> None:
 # --- the page ---------------------------------------------------------------------------------------------
 
 
-async def test_the_page_needs_nothing_from_elsewhere(home: ApiHouse) -> None:
+async def test_the_page_needs_nothing_from_elsewhere(home: House) -> None:
     async with home.client.get("/docs") as page:
         assert page.content_type == "text/html"
         policy, text = page.headers["Content-Security-Policy"], await page.text()

@@ -16,7 +16,7 @@ from bot.core.ports import CancelOutcome, ImageReady, Taken
 from bot.core.request import Image, ImageRequest
 from bot.core.settings import BackendEntry, Secret, Settings
 from tests.backend_contract import collect
-from tests.fakes.api_house import KEY, ApiHouse, api_house
+from tests.fakes.api import KEY, House, house
 from tests.fakes.backend import FakeBackend, flat_png
 from tests.hosted_contract import as_stored
 
@@ -26,15 +26,15 @@ ASKED = ImageRequest("a red fox", 64, 64, steps=4, guidance_scale=7.5, seed=7)
 
 
 @pytest.fixture
-async def remote(tmp_path: Path) -> AsyncIterator[tuple[ApiHouse, FakeBackend]]:
+async def remote(tmp_path: Path) -> AsyncIterator[tuple[House, FakeBackend]]:
     """The program that serves."""
     backend = FakeBackend(slots=4)
-    async with api_house(tmp_path, backends=[backend]) as home:
+    async with house(tmp_path, backend=backend) as home:
         yield home, backend
 
 
 @pytest.fixture
-async def opened(remote: tuple[ApiHouse, FakeBackend]) -> AsyncIterator[Callable[..., Remote]]:
+async def opened(remote: tuple[House, FakeBackend]) -> AsyncIterator[Callable[..., Remote]]:
     """Opens backends of the program that asks; closed afterwards."""
     backends: list[Remote] = []
 
@@ -75,7 +75,7 @@ async def test_a_picture_can_be_sent_along(opened: Callable[..., Remote]) -> Non
 
 
 async def test_a_crash_costs_nothing_twice(
-    remote: tuple[ApiHouse, FakeBackend], opened: Callable[..., Remote]
+    remote: tuple[House, FakeBackend], opened: Callable[..., Remote]
 ) -> None:
     first = opened(*KINDS[0])
     ref = await first.submit(replace(ASKED, count=2), job_id="j1")
@@ -89,7 +89,7 @@ async def test_a_crash_costs_nothing_twice(
 
 
 async def test_a_cancel_reaches_the_other_program(
-    remote: tuple[ApiHouse, FakeBackend], opened: Callable[..., Remote]
+    remote: tuple[House, FakeBackend], opened: Callable[..., Remote]
 ) -> None:
     hold = remote[1].hold("start")
     backend = opened(*KINDS[0])

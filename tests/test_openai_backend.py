@@ -49,7 +49,7 @@ from bot.core.ports import (
 from bot.core.request import MAX_SEED, Image, ImageRequest
 from bot.core.settings import BackendEntry, Secret, Settings
 from tests.backend_contract import BackendContract, collect
-from tests.fakes.api_house import ApiHouse, api_house
+from tests.fakes.api import House, house
 from tests.fakes.backend import colour_of, flat_png
 from tests.fakes.clock import HandClock, HurriedClock
 from tests.fakes.openai import FakeOpenAI
@@ -78,7 +78,7 @@ def elsewhere(
     return build(model, settings, clock=clock)
 
 
-def at_fairbrush(home: ApiHouse, model: str = "fake", **options: str) -> OpenAIBackend:
+def at_fairbrush(home: House, model: str = "fake", **options: str) -> OpenAIBackend:
     """A backend of another Fairbrush."""
     settings = Settings(
         data_dir=Path("unused"),
@@ -116,7 +116,7 @@ class TestAtAnotherFairbrush(BackendContract):
 
     @pytest.fixture
     async def backend(self, tmp_path: Path) -> AsyncIterator[Backend]:
-        async with api_house(tmp_path) as home:
+        async with house(tmp_path) as home:
             backend = at_fairbrush(home)
             yield backend
             await backend.aclose()
@@ -573,7 +573,7 @@ async def test_no_key_is_sent_where_there_is_none(other: FakeOpenAI) -> None:
 
 
 async def test_another_fairbrush_honours_what_it_says_that_it_does(tmp_path: Path) -> None:
-    async with api_house(tmp_path) as home:
+    async with house(tmp_path) as home:
         backend = at_fairbrush(home, steps="9", previews="2")
         capabilities = await backend.capabilities()
         (model,) = capabilities.models

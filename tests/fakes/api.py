@@ -1,7 +1,8 @@
 """The served APIs over the real core: a running program with a test backend, a key, and a client.
 
 async with house(tmp_path) as home:
-    answer = await home.call("POST", "/v1/modelApi/submit/x", json=..., key="apiKey")
+    answer = await home.call("POST", "/v1/modelApi/submit/x", json=...)
+    data = await home.asked("GET", "/v1/models", 200, headers=home.bearer)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,28 @@ class House:
     backend: FakeBackend
     store: Store
     client: ClientSession
-    url: str
     key: str = KEY
     header: str = "apiKey"
-    keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self.app.url
+
+    @property
+    def bearer(self) -> Mapping[str, str]:
+        """The key's header for OpenAI's format."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+    @property
+    def salad(self) -> Mapping[str, str]:
+        """The key's header for Salad's formats."""
+        return {"Salad-Api-Key": self.key}
+
+    @property
+    def stochastic(self) -> Mapping[str, str]:
+        """The key's header for Stochastic's format."""
+        return {"apiKey": self.key}
 
     @property
     def studio(self) -> Studio:
@@ -63,11 +82,22 @@ class House:
         """One request; key: another one, "" for none. A path may be a whole address."""
         key = self.key if key is None else key
         headers = {**({self.header: key} if key else {}), **more.pop("headers", {})}
-        url = path if path.startswith("http") else self.url + path
-        async with self.client.request(method, url, headers=headers, **more) as answer:
+        async with self.client.request(method, path, headers=headers, **more) as answer:
             body = await answer.read()
             is_json = answer.content_type in ("application/json", "application/problem+json")
             return Answer(answer.status, answer.headers, body, json.loads(body) if is_json and body else None)
+
+    async def asked(self, method: str, path: str, status: int, **more: Any) -> Any:
+        """What a request is answered with, which must have this status, as JSON; no key unless given."""
+        async with self.client.request(method, path, **more) as answer:
+            assert answer.status == status, (answer.status, await answer.text())
+            return await answer.json()
+
+    async def when(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.002)
 
     async def until(self, path: str, ready: Callable[[Answer], bool], *, key: str | None = None) -> Answer:
         """Ask until the answer is `ready`, as clients do."""
@@ -91,6 +121,7 @@ async def house(
     store: Store | None = None,
     adapter: Callable[[Settings], Api] = Api,
     header: str = "apiKey",
+    secrets: Mapping[str, Secret] | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """A running program in `folder` with the keys KEY and OTHER_KEY; settings as of Settings."""
@@ -98,20 +129,19 @@ async def house(
         folder,
         port=0,
         backends=(BackendEntry("fake", ""),),
-        secrets={"FAIRBRUSH_SECRET_KEY": Secret("a secret of the tests, 32 characters")},
+        secrets={"FAIRBRUSH_SECRET_KEY": Secret("a secret of the tests, 32 characters"), **(secrets or {})},
         **settings,
     )
     api, store = adapter(made), store or MemoryStore()
     backend = backend or FakeBackend()
     app = build(made, adapters=[api], backends=[backend], clock=REAL_CLOCK, store=store)
-    client = ClientSession()
     try:
         await app.start()
-        home = House(app, api, backend, store, client, app.url, header=header)
-        await home.add_key(KEY, "0123456789abcdef")
-        await home.add_key(OTHER_KEY, "fedcba9876543210")
-        await home.until("/readyz", lambda answer: answer.status == 200)
-        yield home
+        async with ClientSession(app.url) as client:
+            home = House(app, api, backend, store, client, header=header)
+            await home.add_key(KEY, "0123456789abcdef")
+            await home.add_key(OTHER_KEY, "fedcba9876543210")
+            await home.until("/v1/models", lambda answer: answer.status != 503)  # its door is open
+            yield home
     finally:
-        await client.close()
         await app.aclose()
