@@ -30,9 +30,8 @@ from bot.core.ports import (
 )
 from bot.core.request import JSON, Requester
 from bot.store import _rows, _schema, _writes
-from bot.store._bulk import accept_new
 from bot.store._rows import dumps
-from bot.store._writer import Joint, Writer
+from bot.store._writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,9 +84,7 @@ class SqliteStore:
 
     async def accept(self, group: StoredGroup) -> StoredGroup | None:
         """Commit a new group (None), or give the stored one of the same event. Whole groups or nothing."""
-        self._refuse_when_closed()
-        joint = Joint(_writes.accept, accept_new, _writes.new_group(group))
-        return await self._writer.submit(joint)
+        return await self._write(_writes.accept, _writes.new_group(group))
 
     async def save_address(self, group_id: str, address: Address, *, prepared: bool = False) -> None:
         """Replace the address; with `prepared`, mark the group and queue its ACCEPTED jobs."""
