@@ -62,7 +62,9 @@ async def test_a_model_has_the_fields_of_its_card(home: House) -> None:
     assert second["backends"] == ["fake"]
 
 
-@pytest.mark.parametrize("path", ["/v1/models/", "/v1/images", "/v1/images/edits", "/v1/images/%0a/x"])
+@pytest.mark.parametrize(
+    "path", ["/v1", "/v1/models/", "/v1/images/edits", "/v1/images/%0a/x", "/v1/chat/completions"]
+)
 async def test_what_is_not_there_is_told_in_the_same_form(home: House, path: str) -> None:
     for method in ("GET", "POST"):
         answer = await home.asked(method, path, 404, headers=home.bearer)

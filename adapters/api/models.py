@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def routes(context: Context) -> list[web.RouteDef]:
-    """The routes of the list and of each model; an id may hold slashes."""
+    """The routes of the list and of each model, whose id may hold slashes; and of what OpenAI's API has and
+    there is not here, for which they come last."""
     form = OpenAIForm()
     return [
         *context.resource("/v1/models", form, get=models),
         *context.resource("/v1/models/{id:(?s:.+)}", form, get=model),
-        *context.nothing_else("/v1/models", form),
+        *context.nothing_else("/v1", form),
     ]
 
 

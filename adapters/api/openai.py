@@ -55,11 +55,7 @@ _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 def routes(context: Context) -> list[web.RouteDef]:
     """The routes of this API."""
-    form = OpenAIForm()
-    return [
-        *context.resource(PATH, form, post=Images(context).generate),
-        *context.nothing_else("/v1/images", form),
-    ]
+    return context.resource(PATH, OpenAIForm(), post=Images(context).generate)
 
 
 class Images:
