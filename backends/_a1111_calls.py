@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ _MOST_IN_ONE_CALL: Final = 4  # pictures; an answer holds them all in base64
 _BATCH_PIXELS: Final = 512 * 512  # times the batch: pixels made at a time
 _CROP: Final = 1  # resize_mode: scale to cover, cut what stands out
 _ORIGINAL: Final = 1  # inpainting_fill: start from what is under the mask
-_PLACE: Final = re.compile(r"queue:?\s*(\d+)\s*/\s*\d+", re.IGNORECASE)
+_PLACE: Final = re.compile(r"queue:?\s*(\d{1,9})\s*/\s*\d+", re.IGNORECASE)
 # Options that put grids and masks among the pictures.
 _OVERRIDES: Final[Mapping[str, JSON]] = {
     "return_grid": False,
@@ -133,7 +132,7 @@ def _common(request: ImageRequest, catalogue: Catalogue, model_id: str) -> dict[
         "cfg_scale": request.guidance_scale,
         "width": request.width,
         "height": request.height,
-        "override_settings": {"sd_model_checkpoint": catalogue.titles[model_id], **overrides},
+        "override_settings": {"sd_model_checkpoint": catalogue.titles.get(model_id, model_id), **overrides},
         "override_settings_restore_afterwards": True,
         "send_images": True,
         "save_images": False,
@@ -180,13 +179,13 @@ def read_stand(fields: Mapping[str, JSON]) -> Stand:
     active, queued = fields.get("active") is True, fields.get("queued") is True
     place = _PLACE.search(str(fields.get("textinfo") or ""))
     fraction = fields.get("progress")
-    good = isinstance(fraction, int | float) and math.isfinite(fraction)
+    done = min(1.0, max(0.0, fraction)) if active and isinstance(fraction, int | float) else 0.0
     preview, number = fields.get("live_preview"), fields.get("id_live_preview")
     return Stand(
         active=active,
         # The numbers are places among those that wait; one more is being made.
         ahead=(int(place[1]) if place else 1) if queued and not active else None,
-        fraction=min(1.0, max(0.0, float(fraction))) if good and active else 0.0,  # type: ignore[arg-type]
+        fraction=float(done),
         preview=preview if active and isinstance(preview, str) else "",
         preview_id=number if isinstance(number, int) else -1,
     )

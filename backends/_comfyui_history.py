@@ -63,7 +63,7 @@ def _client(entry: Sequence[JSON]) -> JSON:
 
 
 def _number(entry: Sequence[JSON]) -> float:
-    return float(entry[0]) if isinstance(entry[0], int | float) else math.inf
+    return entry[0] if isinstance(entry[0], int | float) else math.inf
 
 
 # --- the end ----------------------------------------------------------------------------------------------
@@ -125,8 +125,8 @@ def _seconds(messages: Mapping[str, Mapping[str, JSON]]) -> float | None:
     """Between the start and the end, by the server's clock (milliseconds)."""
     times = [messages.get(name, {}).get("timestamp") for name in ("execution_start", "execution_success")]
     start, end = times
-    if isinstance(start, int | float) and isinstance(end, int | float) and end >= start:
-        return float(end - start) / 1000
+    if isinstance(start, int | float) and isinstance(end, int | float) and 0 <= end - start < 1e12:
+        return (end - start) / 1000
     return None
 
 
@@ -151,5 +151,5 @@ def read_refusal(fields: Mapping[str, JSON], workflow: Workflow, detail: str) ->
                     accepted=False,
                 )
     return ProtocolError(
-        f"The image server does not take the workflow {workflow.name}.", detail=detail, accepted=False
+        f"The image server does not take the workflow {workflow.title}.", detail=detail, accepted=False
     )

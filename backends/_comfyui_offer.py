@@ -75,8 +75,8 @@ def read_offer(workflow: Workflow, nodes: Mapping[str, JSON], first: str = "") -
     if workflow.has("model"):
         models = _model_ids(_choices(workflow, nodes, "model"))
     else:
-        models = {_short(workflow.fixed_model): None}
-    ordered = sorted(models, key=lambda one: one != _short(first)) if first else list(models)
+        models = {short_name(workflow.fixed_model): None}
+    ordered = sorted(models, key=lambda one: one != short_name(first)) if first else list(models)
     return Offer({one: models[one] for one in ordered}, _pairs(samplers, schedules), tuple(schedules))
 
 
@@ -143,14 +143,15 @@ def _pairs(samplers: Sequence[str], schedules: Sequence[str]) -> dict[str, tuple
 
 def _model_ids(files: Sequence[str]) -> dict[str, str | None]:
     """Names without their endings, where that tells them apart."""
-    shorts = [_short(file) for file in files]
+    shorts = [short_name(file) for file in files]
     return {
         (file.replace("\\", "/") if shorts.count(short) > 1 else short): file
         for file, short in zip(files, shorts, strict=True)
     }
 
 
-def _short(file: str) -> str:
+def short_name(file: str) -> str:
+    """A model's file without its ending."""
     name = file.replace("\\", "/")
     ending = next((ending for ending in _WEIGHTS if name.casefold().endswith(ending)), "")
     return name[: len(name) - len(ending)] if ending else name

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import math
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -175,4 +174,4 @@ class Socket:
 
 
 def _is_number(value: JSON) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) < 1e9

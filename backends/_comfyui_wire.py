@@ -13,7 +13,7 @@ from typing import Final
 
 from backends._checking import check_pictures, checked_scheduler
 from backends._comfyui_history import graph_of, is_running, place_of, read_end, read_refusal
-from backends._comfyui_offer import Offer, params_of, read_offer
+from backends._comfyui_offer import Offer, params_of, read_offer, short_name
 from backends._comfyui_socket import Socket
 from backends._comfyui_workflow import Graph, Kind, Workflow, fill, with_seed
 from backends._http import Answer, Http, Missing, raise_for
@@ -53,6 +53,7 @@ class ComfyWire(Wire):
         self._first = model
         self._previews = previews
         self._offer = Offer()
+        self._missing = False
         self._nodes: dict[str, JSON] = {}
         self.trouble = ""  # why the server cannot be used with these workflows
 
@@ -80,9 +81,10 @@ class ComfyWire(Wire):
         offer = read_offer(text, self._nodes, self._first)
         if not offer.models:
             raise Unavailable("The image server has no model for the workflow.")
-        if self._first and next(iter(offer.models)) != self._first:
+        missing = self._first != "" and short_name(self._first) not in offer.models
+        if missing and not self._missing:  # said once, not every minute
             log.warning("%s: there is no model %s", self._name, self._first)
-        self._offer = offer
+        self._offer, self._missing = offer, missing
         return Capabilities(
             models=offer.port_models(),
             params=params_of(self._workflows, offer),
@@ -117,7 +119,7 @@ class ComfyWire(Wire):
             if wanted and not workflow.has(word):
                 field = "scheduler" if word == "sampler" else word
                 raise InvalidRequest(
-                    f"The workflow {workflow.name} takes no {field.replace('_', ' ')}.", field=field
+                    f"The workflow {workflow.title} takes no {field.replace('_', ' ')}.", field=field
                 )
 
     def _workflow(self, request: ImageRequest) -> Workflow:
@@ -322,10 +324,10 @@ async def _upload(http: Http, name: str, image: Image) -> str:
             idempotent=True,
             headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
         )
+        fields = answer.fields()
     except FairbrushError as error:
         error.accepted = False  # the job itself was not handed in
         raise
-    fields = answer.fields()
     stored, folder = fields.get("name"), fields.get("subfolder")
     if not isinstance(stored, str) or not stored:
         raise ProtocolError(

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeAlias, cast
+from pathlib import PurePath
+from typing import Final, NoReturn, TypeAlias, cast
 
 from bot.core.errors import ConfigurationError
 from bot.core.request import JSON
@@ -66,7 +67,7 @@ NEEDED: Final[Mapping[Kind, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A template. name: of its file, for people; places: placeholder -> where it stands; output: the node
+    """A template. name: its file, for the operator; places: placeholder -> where it stands; output: the node
     whose pictures are taken; samplers: nodes whose steps are the progress; classes: of all its nodes."""
 
     name: str
@@ -75,6 +76,11 @@ class Workflow:
     output: str
     samplers: tuple[str, ...]
     classes: frozenset[str]
+
+    @property
+    def title(self) -> str:
+        """Its name for people who have no business with the folders of this machine."""
+        return PurePath(self.name).name
 
     def has(self, *placeholders: str) -> bool:
         """Whether all of these stand in it."""
@@ -97,13 +103,13 @@ class Workflow:
 
     @property
     def fixed_model(self) -> str:
-        """What a workflow without {{model}} uses: the model that it names, else it goes by its own name."""
+        """What a workflow without {{model}} uses: the model that it names, else its own name."""
         for node in self.graph.values():
             inputs = cast("Mapping[str, JSON]", node["inputs"])
             for name in _FIXED_MODEL:
                 if isinstance(value := inputs.get(name), str):
                     return value
-        return self.name
+        return PurePath(self.name).stem
 
 
 def read_workflow(text: str, name: str, kind: Kind) -> Workflow:
@@ -158,7 +164,7 @@ def _filled(text: str, values: Mapping[str, JSON]) -> JSON:
 
 def _graph(text: str, name: str) -> Graph:
     try:
-        graph = json.loads(text)
+        graph = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise _wrong(name, f"it is no JSON ({error})") from None
     if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):
@@ -173,6 +179,10 @@ def _graph(text: str, name: str) -> Graph:
         ):
             raise _wrong(name, f"node {node_id!r} has no class_type or no inputs")
     return cast(Graph, graph)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 def _slots(node_id: str, inputs: Mapping[str, JSON], file: str) -> Iterable[tuple[Place, str]]:

@@ -186,5 +186,5 @@ def _up(side: float) -> int:
 
 
 def _count(value: JSON) -> int | None:
-    ok = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
     return int(value) if ok else None  # type: ignore[arg-type]  # an int, as was just seen

@@ -47,11 +47,11 @@ def create(target: str, settings: Settings) -> Backend:
     entry.expect("batch")
     if not target:
         raise ConfigurationError("FAIRBRUSH_BACKENDS: a1111 needs an address: a1111:http://127.0.0.1:7860")
-    batch = int(entry.number("batch", 4))
-    if not 1 <= batch <= 16:
-        raise ConfigurationError(f"FAIRBRUSH_BACKENDS: {entry.name}: batch is a number from 1 to 16.")
+    batch = entry.number("batch", 4)
+    if batch not in range(1, 17):
+        raise ConfigurationError(f"FAIRBRUSH_BACKENDS: {entry.name}: batch is a whole number from 1 to 16.")
     auth = settings.secret("FAIRBRUSH_A1111_AUTH").reveal()
-    return A1111(entry.name, target, auth=auth, batch=batch, previews=settings.previews)
+    return A1111(entry.name, target, auth=auth, batch=int(batch), previews=settings.previews)
 
 
 class A1111:

@@ -81,7 +81,7 @@ def _text(entry: BackendEntry, kind: Kind, path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_MOST + 1)
         if len(data) <= _MOST:
-            return data.decode()
+            return data.decode("utf-8-sig")  # Windows puts a mark before it
         why = f"it is over {_MOST // 2**20} MB"
     except OSError as error:
         why = error.strerror or type(error).__name__

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from PIL import Image as Raster
 
+from backends._a1111_calls import read_stand
 from backends.a1111 import A1111, create
 from bot.core.errors import (
     AuthFailed,
@@ -104,7 +105,8 @@ def test_an_entry_names_the_server() -> None:
         ("", {}, "a1111 needs an address"),
         ("gpu1:7860", {}, "is not an address"),
         ("http://me:secret@gpu1:7860", {}, "no user name, password"),
-        ("http://gpu1", {"batch": "17"}, "batch is a number from 1 to 16"),
+        ("http://gpu1", {"batch": "17"}, "batch is a whole number from 1 to 16"),
+        ("http://gpu1", {"batch": "2.5"}, "batch is a whole number"),
         ("http://gpu1", {"btach": "2"}, 'no option "btach"'),
     ],
 )
@@ -376,6 +378,21 @@ async def test_progress_and_previews_are_our_own_tasks(backend: A1111, server: F
     assert len(preview.data) <= 20_000
     assert set(server.asked) <= {"nobody", server.begun[1]}
     assert "GET /sdapi/v1/progress" not in server.seen
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"active": False, "queued": True, "textinfo": f"In queue: {'9' * 5000}/2"},
+        {"active": True, "progress": 10**400},
+        {"active": True, "progress": -5, "id_live_preview": "x", "live_preview": 7},
+    ],
+)
+def test_an_odd_stand_is_read_as_far_as_it_makes_sense(told: dict[str, Any]) -> None:
+    stand = read_stand(told)
+    assert 0.0 <= stand.fraction <= 1.0
+    assert stand.ahead in (None, 1)
+    assert stand.preview == ""
 
 
 async def test_previews_can_be_turned_off(server: FakeA1111) -> None:

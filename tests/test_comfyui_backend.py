@@ -201,10 +201,21 @@ def test_a_wrong_workflow_is_named_with_what_is_wrong(
 
 def test_a_workflow_that_is_no_json_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    for data, words in ((b"{", "it is no JSON"), (b"\xff", "no text in UTF-8"), (b"[]", "API format")):
+    for data, words in (
+        (b"{", "it is no JSON"),
+        (b"\xff", "no text in UTF-8"),
+        (b"[]", "API format"),
+        (b"[NaN]", "NaN is no number"),
+    ):
         path.write_bytes(data)
         with pytest.raises(ConfigurationError, match=words):
             build(BackendEntry("comfyui", "http://gpu1", {"workflow": str(path)}))
+
+
+def test_a_workflow_may_begin_with_the_mark_of_windows(tmp_path: Path) -> None:
+    path = Path(template(tmp_path))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    build(BackendEntry("comfyui", "http://gpu1", {"workflow": str(path)}))
 
 
 # --- what is offered --------------------------------------------------------------------------------------
@@ -249,7 +260,35 @@ async def test_a_workflow_offers_what_stands_in_it(tmp_path: Path, fake: ComfyFa
         assert prompt.inputs("KSampler")["seed"] == 7
         refused = await fail(world.backend, replace(REQUEST, negative_prompt="blur"))
         assert refused.field == "negative_prompt"
+        assert refused.message == "The workflow mine.json takes no negative prompt."  # no folder of ours
         assert (await fail(world.backend, replace(REQUEST, init_image=picture()))).field == "init_image"
+
+
+async def test_a_workflow_that_names_no_model_goes_by_its_files_name(tmp_path: Path, fake: ComfyFake) -> None:
+    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": ["8", 0]}}
+    async with a_world(fake, workflow=template(tmp_path, **{"1": loader})) as world:
+        assert [model.id for model in (await world.backend.capabilities()).models] == ["mine"]
+
+
+@pytest.mark.parametrize(("name", "warnings"), [("v1-5-pruned-emaonly.safetensors", 0), ("gone", 1)])
+async def test_a_default_model_that_is_missing_is_said_once(
+    fake: ComfyFake, caplog: pytest.LogCaptureFixture, name: str, warnings: int
+) -> None:
+    async with a_world(fake, model=name) as world:
+        assert isinstance(world.backend, ComfyUI)
+        for _ in range(3):
+            await world.backend._comfy.offered(world.backend.http)
+    assert caplog.text.count("there is no model") == warnings
+
+
+async def test_a_picture_that_the_server_did_not_take_leaves_no_doubt(
+    fake: ComfyFake, backend: Backend
+) -> None:
+    """A proxy's page in place of the answer to the upload: the job itself was not handed in."""
+    fake.upload_page = True
+    failure = await fail(backend, replace(REQUEST, init_image=picture()))
+    assert failure.accepted is False
+    assert not fake.prompts
 
 
 async def test_a_server_that_lacks_a_node_offers_nothing_and_says_so() -> None:
@@ -469,7 +508,14 @@ async def test_nonsense_over_the_websocket_does_no_harm(fake: ComfyFake, backend
     own = f'"prompt_id": "{fake.prompts[0].id}", "node": "5"'
     for text in ("{", "[]", '{"data": 3}', f'{{"type": "progress", "data": {{{own}, "value": NaN}}}}'):
         await client.socket.send_str(text)
-    for value, most in (("Infinity", "4"), ("4", "1e999"), ("-9", "4"), ('"4"', "[]"), ("9", "-1")):
+    for value, most in (
+        ("Infinity", "4"),
+        ("9" * 400, "4"),
+        ("4", "1e999"),
+        ("-9", "4"),
+        ('"4"', "[]"),
+        ("9", "-1"),
+    ):
         data = f'{{{own}, "value": {value}, "max": {most}}}'
         await client.socket.send_str(f'{{"type": "progress", "data": {data}}}')
     for frame in (

@@ -52,7 +52,7 @@ from tests.backend_contract import BackendContract, collect
 from tests.fakes.api import House, house
 from tests.fakes.backend import colour_of, flat_png
 from tests.fakes.clock import HandClock, HurriedClock
-from tests.fakes.openai import FakeOpenAI
+from tests.fakes.openai import TOKENS, FakeOpenAI
 from tests.hosted_contract import HostedContract, World, hosted_world
 
 
@@ -304,6 +304,11 @@ async def test_one_picture_that_is_none_costs_the_others_nothing(fake: FakeOpenA
     assert [event.index for event in events if isinstance(event, ImageReady)] == [1, 2]
     assert done_of(events).notes[-1].startswith("2 of 3 pictures were made. ")
     assert done_of(events).money == pytest.approx((50 * 5 + 3000 * 30) / 1e6)  # all three are charged
+
+
+async def test_a_count_beyond_sense_is_no_count(fake: FakeOpenAI) -> None:
+    fake.usage = {**TOKENS, "output_tokens": 10**400}
+    assert (done_of(await run(at_openai(fake, "gpt-image-1.5"), make_request())).money or 0) < 1
 
 
 async def test_what_one_answer_does_not_count_is_charged_by_the_table(fake: FakeOpenAI) -> None:

@@ -46,6 +46,7 @@ class ComfyFake(HostedFake):
         self.deaf = False
         self.answers_lost = 0  # connections to break once a prompt is taken
         self.out_of_memory = False
+        self.upload_page = False  # a page is answered to uploads
         self.prompts: list[Prompt] = []
         self.pending: list[Prompt] = []
         self.running: Prompt | None = None
@@ -221,6 +222,8 @@ class ComfyFake(HostedFake):
         return web.Response(body=self.draw(*self.pictures[query["filename"]]), content_type="image/png")
 
     async def _upload(self, request: web.Request) -> web.Response:
+        if self.upload_page:
+            return web.Response(text="<html>Welcome</html>", content_type="text/html")
         post = await request.post()
         image = post["image"]
         assert isinstance(image, web.FileField)
