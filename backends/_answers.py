@@ -169,6 +169,7 @@ def raise_for(answer: Answer, *, post: bool = False) -> None:
         case status if status >= 500:
             error = Unavailable(f"{name} failed inside.", detail=detail, accepted=None)
         case 301 | 302 | 303 | 307 | 308 as status:
+            detail = f"{status} to {plain(answer.headers.get('Location', ''), answer.secrets)}"
             known = refused if status not in (302, 303) else None  # forms answer so once they have done it
             error = ProtocolError(f"{name} is at another address now.", detail=detail, accepted=known)
         case _:

@@ -12,6 +12,7 @@ import pytest
 
 from bot.core.errors import Cancelled, ProtocolError, RateLimited, Unavailable
 from bot.core.fairqueue import Entry
+from bot.core.lanes import Lane
 from bot.core.ports import CancelOutcome, Done, Event, Health, ImageReady, Model, Progress, Queued
 from bot.core.request import ImageResult, Requester, State
 from tests.fakes.backend import FAKE_MODEL, FakeBackend, flat_png
@@ -386,6 +387,17 @@ async def test_a_rate_limit_holds_while_other_jobs_succeed_and_leaves_other_back
         hold.release()
         assert (await shown(home, "k", steps=40)).backend == "fake:other"
         assert len(limited.submitted) <= 2
+
+
+def test_a_rate_limit_without_a_wait_rests_longer_each_time() -> None:
+    lane = Lane(FakeBackend())
+    rests = []
+    for _ in range(10):
+        lane.failed(RateLimited("slow down", retry_after=0.0, accepted=False), 0.0)
+        rests.append(lane.rest_until)
+    assert rests == sorted(rests)
+    assert rests[0] > 0
+    assert rests[-1] == 60
 
 
 # --- silence that is none ---------------------------------------------------------------------------------

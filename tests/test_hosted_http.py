@@ -276,6 +276,8 @@ async def test_a_status_says_what_went_wrong(
     await failing(http.poll("/x"), kind, get)
     assert (await http.poll("/x", also=(code,))).status == code
     assert len(server.seen) == 3  # no redirect was followed
+    if code == 308:
+        assert "/elsewhere" in (await failing(http.poll("/x"), kind, get)).detail
     if code == 422:
         assert "too red" in (await failing(http.poll("/x"), kind, get)).message
 

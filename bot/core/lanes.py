@@ -160,13 +160,13 @@ class Lane:
         return self.model(model) is not None and fields <= self.capabilities.params
 
     def failed(self, error: Fault, now: float) -> None:
-        """Rest after a fault: longer each time in a row, or as long as the backend said."""
+        """Rest after a fault: longer each time in a row, and no less than the backend said."""
         self.faults += 1
         rest = min(REST_MOST, REST_FIRST * 2.0 ** min(self.faults - 1, 16))
         if isinstance(error, AuthFailed | QuotaExceeded):
             rest = REST_MOST
         if isinstance(error, RateLimited) and error.retry_after is not None:
-            rest = error.retry_after
+            rest = max(rest, error.retry_after)
         self.rest_until = now + rest
 
     def succeeded(self) -> None:
