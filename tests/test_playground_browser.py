@@ -381,7 +381,10 @@ async def test_the_programs_of_the_api_tab_follow_the_settings(visit: Callable[.
     async with visit() as v:
         page, program = v.page, v.page.locator("#program")
         await page.locator("#tab-api").click()
-        await expect(page.locator("#program-note")).to_have_text("Write a prompt first.")
+        await expect(program).to_contain_text("a red fox in snow")  # also where nothing is written yet
+        await expect(page.locator("#program-note")).to_have_text(
+            "An example: what you write takes its place."
+        )
         await page.locator("#tab-playground").click()
         await page.fill("#prompt", "a 'red' fox --seed 7")
         await page.fill(".field-steps .exact", "9")

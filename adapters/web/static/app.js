@@ -150,6 +150,8 @@ function said() {
   return options;
 }
 
+const EXAMPLE = "a red fox in snow"; // what the API tab shows while nothing is written
+
 let checkTimer = 0;
 let checkRun = 0;
 
@@ -162,12 +164,13 @@ function checkSoon() {
 async function check() {
   if (!offer) return;
   const run = ++checkRun;
-  if (!prompt.value.trim()) return showChecked({}, { note: "Write a prompt first." });
+  const words = prompt.value.trim() ? prompt.value : EXAMPLE;
   try {
-    const { typed, command, request, problem } = await server.check(prompt.value, said());
+    const { typed, command, request, problem } = await server.check(words, said());
     if (run !== checkRun) return;
     const line = start.file && command ? `${command} --image start.png` : command;
-    showChecked(typed ?? {}, { command: line, request, note: problem, hasPicture: start.file });
+    const note = problem || (words === EXAMPLE ? "An example: what you write takes its place." : "");
+    showChecked(typed ?? {}, { command: line, request, note, hasPicture: start.file });
   } catch {
     // Only a help: what is wrong is said when the request is sent.
   }

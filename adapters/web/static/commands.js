@@ -61,7 +61,7 @@ export function commandsTab() {
     const format = FORMATS.find((one) => one.id === state.format);
     about.textContent = format.about;
     const { request } = state;
-    program.show(request && snippet(state.format, state.language, location.origin, request), request ? cautions(format, state) : state.note);
+    program.show(request && snippet(state.format, state.language, location.origin, request), [request ? cautions(format, state) : "", state.note].filter(Boolean).join(" "));
     localStorage.setItem(KEPT, `${state.format} ${state.language}`);
   };
   $("view-api").append(
