@@ -166,7 +166,7 @@ def kind_of(value: JSON) -> str:
             return repr(value)
         case Mapping():
             return "a JSON object"
-    return "an array"
+    return "an array" if value else "an empty array"
 
 
 def is_finite(value: JSON) -> bool:

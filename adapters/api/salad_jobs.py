@@ -199,7 +199,8 @@ def _kept(body: Fields) -> dict[str, JSON]:
     if metadata is not None:
         if not isinstance(metadata, Mapping) or len(metadata) > MAX_PROPERTIES or not is_finite(metadata):
             raise InvalidRequest(
-                f"metadata must be a JSON object of at most {MAX_PROPERTIES} properties.", field="metadata"
+                f"metadata must be a JSON object of at most {MAX_PROPERTIES} properties and finite numbers.",
+                field="metadata",
             )
         if len(json.dumps(metadata)) > MAX_METADATA:
             raise InvalidRequest(
