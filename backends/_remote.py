@@ -134,12 +134,10 @@ class Remote:
             async with aclosing(self._following(job).events()) as events:
                 async for event in events:
                     yield event
-        except JobFailed as final:
-            job.end(final.error)
-            raise final.error from None
-        except FairbrushError as error:
+        except (JobFailed, FairbrushError) as final:
+            error = _as_promised(job, final.error if isinstance(final, JobFailed) else final)
             job.end(error)
-            raise
+            raise error from None
         finally:
             job.watchers -= 1
         job.end()
@@ -275,6 +273,13 @@ class Remote:
                 raise outcome
         order = (CancelOutcome.UNSUPPORTED, CancelOutcome.REQUESTED, CancelOutcome.CANCELLED)
         return next((outcome for outcome in order if outcome in outcomes), CancelOutcome.TOO_LATE)
+
+
+def _as_promised(job: Job, error: FairbrushError) -> FairbrushError:
+    """A job that cancel() called cancelled ends as that, whatever its last call came to; doubt stays."""
+    if job.stopped is not CancelOutcome.CANCELLED or isinstance(error, Cancelled):
+        return error
+    return Cancelled("The job was cancelled.", detail=error.message, accepted=error.accepted)
 
 
 def _heard(task: asyncio.Task[None]) -> None:

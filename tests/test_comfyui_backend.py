@@ -624,6 +624,29 @@ async def test_cancelling_leaves_others_alone(old: bool) -> None:
         fake.release()
 
 
+async def test_a_job_whose_handing_in_fails_after_it_was_cancelled_is_cancelled(
+    fake: ComfyFake, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, free, answer = asyncio.Event(), asyncio.Event(), fake.spoil
+
+    async def slow(request: Any, stage: str) -> Any:
+        reached.set()
+        await free.wait()
+        return await answer(request, stage)
+
+    monkeypatch.setattr(fake, "spoil", slow)
+    fake.trouble("submit:html")
+    ref = await backend.submit(REQUEST, job_id="j1")
+    watching = asyncio.ensure_future(collect(backend.events(ref)))
+    await reached.wait()
+    cancelling = asyncio.ensure_future(backend.cancel(ref))
+    await asyncio.sleep(0)
+    free.set()
+    assert await cancelling is CancelOutcome.CANCELLED
+    with pytest.raises(Cancelled):
+        await watching
+
+
 @pytest.mark.parametrize("old", [False, True])
 async def test_cancelling_interrupts_our_own_prompt(old: bool) -> None:
     fake = ComfyFake(old=old)
