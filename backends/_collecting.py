@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from backends._http import Expired, Http, checked_picture, decoded_picture
 from backends._jobs import Job, Part
 from backends._wire import Finished, Found, Look, Working
+from bot.core.errors import FairbrushError, Unavailable
 from bot.core.pictures import exact_size, size_of
 from bot.core.ports import Done, ImageReady, ImageRejected, Price
 from bot.core.request import JSON, ImageRequest
@@ -41,7 +42,13 @@ async def _bytes(http: Http, found: Found, look_again: Callable[[], Awaitable[Lo
     try:
         return await http.picture(found.url)
     except Expired:
-        look = await look_again()
+        try:
+            look = await look_again()
+        except FairbrushError as error:  # whatever is said now, the picture was made
+            why = f"{error.message} {error.detail}"
+            raise Unavailable(
+                "The picture could not be fetched.", detail=why, retry_after=error.retry_after, accepted=None
+            ) from None
         fresh = look.pictures if isinstance(look, Working | Finished) else ()
         again = next((one for one in fresh if one.index == found.index), None)
         if again is None or not again.url:

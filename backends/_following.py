@@ -162,17 +162,19 @@ class Following:
         """Whether it surely costs nothing to ask for it again."""
         return self._model() is not None and self._price in (None, Price())
 
-    def _missed(self, watched: Watched, error: Missing) -> None:
+    def _missed(self, watched: Watched, missing: Missing) -> None:
         """The service does not know the job: believed the second time, or a little later where it is new. It
         took it once, and may have made it: pictures are not kept for ever."""
         watched.missed += 1
         new = watched.look is None and self._clock.now() - self._job.facts.at < SETTLING
         if watched.missed >= (4 if new else 2):
             why = f"{self._http.service} has lost the job."
-            detail = error.detail or error.message
-            lost = Unavailable(why, detail=detail, accepted=False)
-            doubt = Unavailable(f"{why} {DOUBT}", detail=detail, accepted=None)
-            self._lose(watched, lost if self._free else doubt)
+            detail = missing.detail or missing.message
+            error = Unavailable(why, detail=detail, accepted=False)
+            if not self._free:
+                error = Unavailable(f"{why} {DOUBT}", detail=detail, accepted=None)
+            cancelled = Cancelled("The job was cancelled.", detail=why, accepted=error.accepted)
+            self._lose(watched, cancelled if self._job.halted else error)
 
     def _no_news(self, watched: Watched, error: FairbrushError) -> None:
         """A poll that failed: wait longer, or give up where that has been so for too long."""
@@ -198,7 +200,7 @@ class Following:
             self._steps.check(taken=True)
             log.info("a job of %s was not stopped: %s", self._http.service, error.message)
             outcome = CancelOutcome.UNSUPPORTED
-        sure = outcome is CancelOutcome.CANCELLED
+        sure = outcome is CancelOutcome.CANCELLED and watched.unfetched is None
         why = f"{self._http.service} has not made it within {PATIENCE / 60:g} minutes."
         self._lose(watched, TimedOut(why if sure else f"{why} {DOUBT}", accepted=False if sure else None))
 

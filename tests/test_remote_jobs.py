@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 
 from backends import _following, _jobs, _remote
-from backends._http import Http, Missing
+from backends._http import Expired, Http, Missing
 from backends._remote import Remote
 from backends._wire import (
     Ended,
@@ -493,6 +493,43 @@ async def test_a_picture_that_cannot_be_fetched_is_worth_another_look(
         with pytest.raises(Unavailable) as caught:
             await run(remote)
         assert caught.value.accepted is None
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [RateLimited("Too often."), Missing("Gone.", accepted=False), AuthFailed("No."), ProtocolError("?")],
+)
+async def test_trouble_with_a_fresh_link_does_not_unmake_the_picture(
+    box: Paintbox, remote: Remote, monkeypatch: pytest.MonkeyPatch, trouble: FairbrushError
+) -> None:
+    monkeypatch.setattr(_following, "PATIENCE", 100.0)
+    links = Finished((Found(0, url="https://cdn.example/0.png"),))
+    box.looks["0"] = [links, trouble]
+
+    async def picture(url: str) -> tuple[bytes, str]:
+        raise Expired("The link does not work any more.", accepted=None)
+
+    remote.http.picture = picture  # type: ignore[method-assign]
+    box.price = Price(0.01)
+    with pytest.raises((Unavailable, TimedOut)) as caught:
+        await run(remote)
+    assert caught.value.accepted is None
+    assert len(box.sent) == 1
+
+
+async def test_a_fresh_link_that_comes_late_brings_the_picture(box: Paintbox, remote: Remote) -> None:
+    links = Finished((Found(0, url="https://cdn.example/0.png"),))
+    box.looks["0"] = [links, RateLimited("Too often."), links]
+    fetched: list[str] = []
+
+    async def picture(url: str) -> tuple[bytes, str]:
+        fetched.append(url)
+        if len(fetched) == 1:
+            raise Expired("The link does not work any more.", accepted=None)
+        return flat_png(16, 16, 5), "image/png"
+
+    remote.http.picture = picture  # type: ignore[method-assign]
+    assert sum(isinstance(event, ImageReady) for event in await run(remote)) == 1
 
 
 async def test_all_parts_are_stopped_though_one_cannot_be(box: Paintbox, remote: Remote) -> None:
