@@ -647,6 +647,36 @@ async def test_a_job_whose_handing_in_fails_after_it_was_cancelled_is_cancelled(
         await watching
 
 
+async def test_a_prompt_that_is_gone_before_its_cancel_has_returned_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = ComfyFake(old=True)
+    async with a_world(fake) as world:
+        await world.backend.capabilities()
+        fake.hold()
+        fake.somebody_else()
+        ref = await world.backend.submit(REQUEST, job_id="j1")
+        stream = world.backend.events(ref)
+        while not isinstance(await anext(stream), Queued):
+            pass
+        watching = asyncio.ensure_future(collect(stream))
+        assert isinstance(world.backend, ComfyUI)
+        wire, ended = world.backend._comfy, asyncio.Event()
+        watching.add_done_callback(lambda _: ended.set())
+        stop = wire.stop
+
+        async def slow(http: Any, job: Any) -> CancelOutcome:
+            outcome = await stop(http, job)
+            await ended.wait()
+            return outcome
+
+        monkeypatch.setattr(wire, "stop", slow)
+        assert await world.backend.cancel(ref) is CancelOutcome.CANCELLED
+        with pytest.raises(Cancelled):
+            await watching
+        fake.release()
+
+
 @pytest.mark.parametrize("old", [False, True])
 async def test_cancelling_interrupts_our_own_prompt(old: bool) -> None:
     fake = ComfyFake(old=old)
