@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Final
 
 from adapters.api.door import Visit
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 _FLAG: Final = re.compile(r"--([a-z]+)")
 _FIELDS: Final = {"guidance": "guidance_scale", "negative": "negative_prompt"}
 """Flags of the core's texts that are not called as the field that they set."""
+_RUN: Final = secrets.token_hex(4)  # of this run of the program
+_numbers = count()  # events in the order of time: the store adds them at one end of an index, at a third less
 
 
 async def ask(
@@ -36,7 +40,7 @@ async def ask(
     is to be known of it later. Raises as Studio.submit() does."""
     submission = Submission(
         visit.requester,
-        f"{owner}:{secrets.token_urlsafe(12)}",
+        f"{owner}:{time.time_ns():x}-{_RUN}-{next(_numbers):x}",
         address,
         options=options,
         init_image=init_image,

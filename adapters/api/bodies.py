@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -41,7 +41,9 @@ class Room:
             room.release()
 
 
-async def read_json(request: web.Request, limit: int, room: AbstractAsyncContextManager[None]) -> JSON:
+async def read_json(
+    request: web.Request, limit: int, room: Callable[[], AbstractAsyncContextManager[None]]
+) -> JSON:
     """The body. room: entered for one that may be large. Problem 413 over `limit` bytes, 408 where it comes
     too slowly, 400 where it is malformed."""
     length = request.content_length
@@ -49,7 +51,7 @@ async def read_json(request: web.Request, limit: int, room: AbstractAsyncContext
         return _parsed(await read_body(request, limit))
     if length is not None and length > limit:
         raise too_large(limit)
-    async with room:
+    async with room():
         return await asyncio.to_thread(_parsed, await read_body(request, limit))
 
 

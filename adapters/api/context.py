@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeAlias
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
 
 from adapters._incoming import Problem
 from adapters.api.door import Door, Visit
@@ -30,6 +31,8 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Visited: TypeAlias = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
 
 HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_HEADERS: Final = CIMultiDict(HEADERS)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 USUAL_WAIT: Final = 10  # seconds, for a Retry-After where nothing better is known
 
@@ -164,5 +167,6 @@ def _refused(form: Form, request: web.Request, problem: Problem | FairbrushError
 
 def json_response(data: JSON, *, status: int = 200, content_type: str = "application/json") -> web.Response:
     """JSON that no cache keeps, in plain ASCII."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return web.Response(body=text.encode("ascii"), status=status, content_type=content_type, headers=HEADERS)
+    headers = _HEADERS.copy()
+    headers["Content-Type"] = content_type
+    return web.Response(body=_ENCODER.encode(data).encode("ascii"), status=status, headers=headers)

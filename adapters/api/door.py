@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -31,12 +32,12 @@ ANSWER_SECONDS: Final = 0.1  # what every wrong key waits, whatever is wrong wit
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A known client and the core. room: for the key's large bodies, see bodies.py."""
+    """A known client and the core. room: makes room for a large body of the key's, see bodies.py."""
 
     studio: Studio
     key: ApiKey
     requester: Requester
-    room: AbstractAsyncContextManager[None]
+    room: Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Door:
@@ -46,6 +47,7 @@ class Door:
         self._now = now
         self._throttle = Throttle(now)
         self._pace: Pace | None = None
+        self._visits: dict[str, Visit] = {}  # the last of each key, for the next request
         self._room = Room()
         self.studio: Studio | None = None
 
@@ -75,7 +77,11 @@ class Door:
                 f"More than {pace.per_second:g} requests a second came with this key. Ask less often.",
                 retry_after=wait,
             )
-        return Visit(studio, key, requester_of(key), self._room.of(key.key_id))
+        visit = self._visits.get(key.key_id)
+        if visit is None or visit.key is not key or visit.studio is not studio:
+            room = partial(self._room.of, key.key_id)
+            visit = self._visits[key.key_id] = Visit(studio, key, requester_of(key), room)
+        return visit
 
     def _wrong(self, address: str, *, given: bool) -> Problem:
         if not given:

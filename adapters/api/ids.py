@@ -37,8 +37,9 @@ class Ids:
         """The group of an id of short(); None where it is none of the owner's."""
         if not _HEX.fullmatch(text):
             return None
-        group_id = _unpacked(bytes.fromhex(text[: 2 * _GROUP_BYTES]))
-        return group_id if hmac.compare_digest(self.short(group_id, owner), text) else None
+        packed, given = bytes.fromhex(text[: 2 * _GROUP_BYTES]), text[2 * _GROUP_BYTES :]
+        ours = self._mac(packed, owner)[:7].hex()
+        return _unpacked(packed) if hmac.compare_digest(ours, given) else None
 
     def uuid(self, group_id: str, owner: str) -> str:
         """A UUID, version 4 by its form."""

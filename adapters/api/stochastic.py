@@ -80,7 +80,7 @@ class _Api:
         body = Fields(await read_json(request, MAX_BODY, visit.room))
         prompts, params = body.texts("prompt"), body.object("params", required=True)
         body.finish()
-        options = _options(params, model_of(request.match_info["model"], visit.studio))
+        options = _options(params, prompts[0], model_of(request.match_info["model"], visit.studio))
         owner = owner_of(visit, API)
         with wording(FIELDS):
             ticket = await ask(visit, owner, prompts, options, address={"api": API})
@@ -113,8 +113,9 @@ class _Api:
         return json_response({"success": True, "data": _made(base, public, links, result)})
 
 
-def _options(params: Fields, model: str | None) -> Options:
+def _options(params: Fields, prompt: str, model: str | None) -> Options:
     options = Options(
+        prompt=prompt,
         model=model,
         width=params.whole("img_width"),
         height=params.whole("img_height"),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from bot.core.errors import Unavailable
 from bot.core.guilds import Rules, defaults_of, limits_of
 from bot.core.lanes import Lane
-from bot.core.ports import Model
+from bot.core.ports import Capabilities, Model
 from bot.core.request import USUAL_NOUNS, Defaults, Limits, Nouns
 from bot.core.settings import Settings
 
@@ -22,6 +22,8 @@ class Offer:
     def __init__(self, settings: Settings, lanes: Sequence[Lane]) -> None:
         self._settings = settings
         self._lanes = lanes
+        self._seen: Sequence[Capabilities] = ()
+        self._models: tuple[Model, ...] = ()
         self._called: dict[Nouns, Limits] = {}  # the operator's own: few guilds tighten any, and all ask
 
     def limits_of(self, rules: Rules, nouns: Nouns = USUAL_NOUNS) -> Limits:
@@ -35,12 +37,16 @@ class Offer:
         return known
 
     def models(self) -> tuple[Model, ...]:
-        """The models offered now, the default first."""
-        found: dict[str, Model] = {}
-        for lane in self._lanes:
-            for model in lane.capabilities.models:
-                found.setdefault(model.id, model)
-        return tuple(found.values())
+        """The models offered now, the default first; the same tuple as long as nothing changes."""
+        seen = [lane.capabilities for lane in self._lanes]
+        if seen != self._seen:
+            found: dict[str, Model] = {}
+            for capabilities in seen:
+                for model in capabilities.models:
+                    found.setdefault(model.id, model)
+            self._models = tuple(found.values())
+        self._seen = seen  # also where they are equal: the same ones are compared at no cost
+        return self._models
 
     def defaults(self, model: str | None, rules: Rules, *, models: Sequence[Model] | None = None) -> Defaults:
         """What a request gets where it does not say; models: those offered, where they are at hand. Raises

@@ -112,7 +112,8 @@ class Reading:
 def _options(submission: Submission, limits: Limits) -> Options:
     base = submission.options or Options()
     if submission.prompts:
-        return replace(base, prompt=submission.prompts[0])
+        prompt = submission.prompts[0]
+        return base if base.prompt == prompt else replace(base, prompt=prompt)
     if submission.literal or not submission.text:
         return replace(base, prompt=submission.text) if submission.text else base
     return merge(base, parse(submission.text, limits=limits))

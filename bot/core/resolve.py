@@ -64,7 +64,7 @@ def resolve(
     options = _styled(options, defaults, literal=literal)
     texts = _prompts(options, defaults, limits, literal=literal, given=prompts)
     check_inputs(init_image, mask_image, options, limits)
-    draft = _draft(options, defaults, limits, model, seed, has_picture=init_image is not None)
+    draft = _draft(texts[0], options, defaults, limits, model, seed, has_picture=init_image is not None)
     if init_image is not None or mask_image is not None:
         draft = replace(draft, init_image=init_image, mask_image=mask_image)
     check_params(draft, options, defaults, params)
@@ -72,7 +72,9 @@ def resolve(
     check_numbers(draft, limits)
     width, height = _size(draft, options, defaults, limits, len(texts))
     seen = _previews(previews, params)
-    request = replace(draft, prompt=texts[0], width=width, height=height, previews=seen)
+    request = draft
+    if (width, height, seen) != (draft.width, draft.height, draft.previews):
+        request = replace(draft, width=width, height=height, previews=seen)
     check_work(request, limits, len(texts))
     if len(texts) == 1:
         return (request,)
@@ -89,6 +91,7 @@ def _previews(wanted: int, params: frozenset[str] | None) -> int:
 
 
 def _draft(
+    prompt: str,
     options: Options,
     defaults: Defaults,
     limits: Limits,
@@ -97,11 +100,11 @@ def _draft(
     *,
     has_picture: bool,
 ) -> ImageRequest:
-    """All but the prompt, the pictures and the size; its numbers are not checked yet."""
+    """All but the pictures, with the size that was said; its numbers are not checked yet."""
     return ImageRequest(
-        prompt="",
-        width=defaults.width,
-        height=defaults.height,
+        prompt=prompt,
+        width=_or(options.width, defaults.width),
+        height=_or(options.height, defaults.height),
         steps=_or(options.steps, defaults.steps),
         guidance_scale=_or(options.guidance_scale, defaults.guidance_scale),
         seed=seed() % (MAX_SEED + 1) if options.seed is None else options.seed,
