@@ -202,7 +202,8 @@ def _base(text: str, setting: str) -> URL:
             return url
     except ValueError:
         pass
-    raise ConfigurationError(f'{setting}: "{text}" is not an address such as https://api.example.com')
+    usual = "http://gpu1:7860" if setting == "FAIRBRUSH_BACKENDS" else "https://api.example.com"
+    raise ConfigurationError(f'{setting}: "{text}" is not an address such as {usual}')
 
 
 def at_home(address: str, *homes: str, setting: str) -> bool:

@@ -32,6 +32,12 @@ def test_the_environment_wins_over_dotenv_and_files_hold_secrets(
     assert "s3cret" not in repr(settings)
 
 
+def test_a_password_in_an_address_is_refused_without_being_repeated() -> None:
+    with pytest.raises(ConfigurationError, match="FAIRBRUSH_A1111_AUTH") as caught:
+        parse_backends("local:,a1111:http://me:hunter2@gpu1:7860")
+    assert "hunter2" not in caught.value.message
+
+
 def test_backends_are_kind_target_and_options() -> None:
     assert parse_backends("local:, local:/models/x;slots=2;device=cpu") == (
         BackendEntry("local", ""),
