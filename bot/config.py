@@ -230,8 +230,8 @@ def _backend(text: str) -> BackendEntry:
         raise ConfigurationError(f'FAIRBRUSH_BACKENDS: "{text}" is not kind:target, as in local:/models/mine')
     if "://" in target and "@" in target:  # and so it is in no list, log or receipt
         raise ConfigurationError(
-            f"FAIRBRUSH_BACKENDS: the address of {kind.strip()}: holds a user name or a password. Leave it out; for "
-            "a1111: it goes in FAIRBRUSH_A1111_AUTH=user:password"
+            f"FAIRBRUSH_BACKENDS: the address of {kind.strip()}: holds a user name or a password. Leave it "
+            "out; for a1111: it goes in FAIRBRUSH_A1111_AUTH=user:password"
         )
     pairs = [option.partition("=") for option in options]
     wrong = next((name for name, equals, _ in pairs if not equals), None)
