@@ -264,7 +264,7 @@ class Following:
         part = watched.part
         if not self._told.intersection(range(part.offset, part.offset + part.facts.count)):
             why = f"{self._http.service} ended the job without a picture."
-            self._lose(watched, failed or ProtocolError(why, detail="no pictures", accepted=True))
+            self._lose(watched, failed or ProtocolError(why, detail="no pictures", accepted=None))
             return
         if failed is not None:
             self._job.shortfall.append(failed)

@@ -124,18 +124,19 @@ _KEYS: Final = ("images", "images_base64", "image_base64", "image")
 
 
 def read_output(output: JSON) -> Output:
-    """The pictures of an output, in order. Raises what a `$error` in it means, and ProtocolError."""
+    """The pictures of an output, in order. Raises what a `$error` in it means, and ProtocolError (accepted
+    None: such an answer was worked for, and would be again)."""
     if isinstance(output, Sequence) and not isinstance(output, str) and len(output) == 1:
         output = output[0]  # some workers answer a list of one
     if not isinstance(output, Mapping):
-        raise ProtocolError("Salad answered without pictures.", detail=type(output).__name__, accepted=True)
+        raise ProtocolError("Salad answered without pictures.", detail=type(output).__name__, accepted=None)
     if (error := output.get("$error")) is not None:
         raise _error(error)
     found = next((found for key in _KEYS if (found := output.get(key))), None)
     texts = [found] if isinstance(found, str) else found
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         keys = ", ".join(sorted(map(str, output)))[:200]
-        raise ProtocolError("Salad answered without pictures.", detail=f"keys: {keys}", accepted=True)
+        raise ProtocolError("Salad answered without pictures.", detail=f"keys: {keys}", accepted=None)
     pictures = tuple(str(text) for text in texts)
     flags = output.get("nsfw_content_detected")
     flags = flags if isinstance(flags, Sequence) and not isinstance(flags, str) else (flags,)

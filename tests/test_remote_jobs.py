@@ -131,8 +131,8 @@ async def test_a_picture_that_the_service_kept_back_is_told(box: Paintbox, remot
     ("look", "kind", "accepted"),
     [
         (Ended(ContentRejected("No.", accepted=True)), ContentRejected, True),
-        (Finished(()), ProtocolError, True),
-        (Finished((Found(3, base64=PICTURE),)), ProtocolError, True),
+        (Finished(()), ProtocolError, None),
+        (Finished((Found(3, base64=PICTURE),)), ProtocolError, None),
         (Finished((Found(0, base64="x"),)), ProtocolError, None),
     ],
 )

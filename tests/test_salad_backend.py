@@ -304,9 +304,10 @@ async def test_an_error_in_a_success_is_told_by_its_code_and_never_by_its_stack(
 
 
 @pytest.mark.parametrize("output", [None, "text", [], {}, {"images": []}, {"images": [1]}, {"images": {}}, 7])
-def test_an_output_without_pictures_is_a_protocol_error(output: Any) -> None:
-    with pytest.raises(ProtocolError):
+def test_an_output_without_pictures_is_not_asked_for_again(output: Any) -> None:
+    with pytest.raises(ProtocolError) as caught:
         read_output(output)
+    assert caught.value.accepted is None
 
 
 # --- which API ----------------------------------------------------------------------------------------------
