@@ -181,7 +181,7 @@ async def test_a_second_call_to_stop_does_not_wait(tmp_path: Path) -> None:
 async def test_a_full_disk_does_not_keep_the_program_from_stopping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.core.dispatcher.STOP_MOST", 0.2)
+    monkeypatch.setattr("bot.core.running.STOP_MOST", 0.2)
     data, backend = Data(), FakeBackend()
     gate = backend.hold("start")
     store = TroubledStore(data)

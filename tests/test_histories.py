@@ -140,7 +140,7 @@ def odd_backends() -> list[OddBackend]:
 async def test_the_books_are_right_after_every_step_of_a_random_history(
     tmp_path: Path, seed: int, runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.core.dispatcher.STOP_MOST", 0.1)
+    monkeypatch.setattr("bot.core.running.STOP_MOST", 0.1)
     data, notebook, history = Data(), Notebook(), History(seed)
     limits = Limits(waiting_per_user=8, waiting_per_guild=12)
     for run in range(runs):  # stopped at once and started again in between

@@ -19,12 +19,7 @@ from typing import Any
 from bot.core import outcomes
 from bot.core.budget import Cap
 from bot.core.desk import Desk, LiveGroup, LiveJob, status_of
-from bot.core.errors import (
-    Cancelled,
-    FairbrushError,
-    Fault,
-    Unavailable,
-)
+from bot.core.errors import Cancelled, FairbrushError, Fault, Unavailable
 from bot.core.estimator import Estimator
 from bot.core.fairqueue import Entry, FairQueue
 from bot.core.gallery import Gallery
@@ -36,7 +31,7 @@ from bot.core.ports import CancelOutcome, Charge, Clock, Done, JobStatus, Outcom
 from bot.core.request import State
 from bot.core.retries import pause, worth_retrying
 from bot.core.routing import Routing, Turn
-from bot.core.running import Running, notice_silence
+from bot.core.running import Running, drain, notice_silence
 from bot.core.settings import Settings
 from bot.core.work import CANCEL_GRACE, Work
 
@@ -44,7 +39,7 @@ log = logging.getLogger(__name__)
 
 TICK = 1.0
 AT_ONCE = 100  # groups that are told their places in one turn of the event loop
-STOP_MOST = 2.0  # seconds that tasks have to end once they are told to
+STARTS = 20  # jobs that are started in one turn of the event loop
 
 
 class Dispatcher:
@@ -113,10 +108,9 @@ class Dispatcher:
         """After a restart: end a job, known to the queue as running, that may have been made and charged
         where nobody can be asked any more."""
         job.dispatched = True
-        error = Unavailable(f"{job.backend} is not among the backends any more.")
         reference = outcomes.new_reference()
-        log.warning("job %s: %s It counts as spent; ref %s", job.job_id, error.message, reference)
-        await self._end_running(job, outcomes.failed(error, reference, job.held), 0.0)
+        log.warning("job %s: %s is not there any more; ref %s", job.job_id, job.backend, reference)
+        await self._end_running(job, outcomes.abandoned(job, reference), 0.0)
 
     def wake(self) -> None:
         """Something changed: look for work."""
@@ -133,24 +127,15 @@ class Dispatcher:
                 await self._awake.wait()
                 self._awake.clear()
                 self._fill()
+                await asyncio.sleep(0)
         finally:
             await helpers.aclose()
 
     async def drain(self, seconds: float) -> None:
         """Start nothing more and give what runs some time; the rest stays with the store."""
         self._stopping = True
-        await self._landing(seconds)
-        for running in self._running.values():
-            running.work.leave()
-        await self._landing(STOP_MOST)  # what is made already is still stored
-        for running in self._running.values():
-            running.task.cancel()
-        await self._landing(STOP_MOST)
+        await drain(self._running, seconds)
         await self._endings.aclose()
-
-    async def _landing(self, seconds: float) -> None:
-        if tasks := {running.task for running in self._running.values()}:
-            await asyncio.wait(tasks, timeout=seconds)
 
     async def cancel(self, job: LiveJob, *, message: str = "") -> None:
         """End a job that waits, or have its backend stop it. What ran is charged. Goes on where the caller
@@ -171,8 +156,11 @@ class Dispatcher:
 
     def _fill(self) -> None:
         try:
-            while not self._stopping and (turn := self._turn()) and self._start_next(turn):
-                pass
+            turn = self._turn()
+            for _ in range(STARTS):
+                if self._stopping or not turn or not self._start_next(turn):
+                    return
+            self.wake()
         except Exception:  # one job's trouble must not stop the others for good
             log.exception("nothing more could be started; again shortly")
 
@@ -189,7 +177,9 @@ class Dispatcher:
             log.error("job %s is in the queue and not in hand; dropped", entry.job_id)
             self._queue.complete(entry.job_id, 0.0)
         else:
-            self._launch(turn.lane_for(entry, job), job, resumed=False)
+            lane = turn.lane_for(entry, job)
+            self._launch(lane, job, resumed=False)
+            turn.took(lane)
         return True
 
     def _launch(self, lane: Lane, job: LiveJob, *, resumed: bool) -> None:

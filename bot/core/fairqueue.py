@@ -187,9 +187,16 @@ class FairQueue:
         all and none ends otherwise than estimated. Running caps delay jobs, and are not foreseen here."""
         return {entry.job_id: place for entry, place in self.standings()}
 
+    def prepare(self) -> Iterator[int]:
+        """Work out in pieces what standings() needs: a guild at a time, with how many jobs it has."""
+        self._settle()
+        for guild in list(self._root.children.values()):
+            self._plan(guild)
+            yield guild.queued
+
     def standings(self) -> Iterator[tuple[Entry, Place]]:
-        """places() as of this call, one after the other, so that a long queue can be read in pieces; jobs
-        that have left it meanwhile are still among them."""
+        """places() as of this call, one by one, so that a long queue can be read in pieces; jobs that have
+        left it meanwhile are still there."""
         self._settle()
         guilds = [guild for guild in self._root.children.values() if guild.queued]
         return standings([self._plan(guild).keys for guild in guilds])

@@ -79,6 +79,12 @@ def unserved(job: LiveJob, reference: str) -> Outcome:
     return Outcome(State.FAILED, message=message, reference=reference)
 
 
+def abandoned(job: LiveJob, reference: str) -> Outcome:
+    """A job that a backend had which is not there any more, where nobody can be asked about it."""
+    message = _with_doubt(f"{job.backend} is not among the backends any more.", job.held)
+    return Outcome(State.FAILED, message=message, reference=reference, money=job.held)
+
+
 def broken(reference: str, money: float | None = None) -> Outcome:
     """A job that met a bug; money: what it may have cost."""
     message = _with_doubt("Something broke while making it.", money)

@@ -19,7 +19,7 @@ from bot.core.request import State
 from bot.core.routing import Routing
 
 SOON = 2.0  # seconds before the time shown passes at which a later one is shown
-AT_ONCE = 250  # jobs that are looked at in one turn of the event loop
+AT_ONCE = 100  # jobs that are looked at in one turn of the event loop
 SHARE = 0.1  # of the time may be spent on looking along the queue
 UNSERVED_MOST = 60.0  # seconds that a job waits for a lane that may make it
 
@@ -118,7 +118,13 @@ class Places:
         ahead, crews = _Ahead(running, self._routing.lanes), dict[str, Crew]()
         served = any(lane.capabilities.models for lane in self._routing.lanes)
         prices = self._routing.prices
-        renamed = prices != self._prices
+        if renamed := prices != self._prices:
+            self._routing.forget()
+        planned = 0
+        for jobs in self._queue.prepare():
+            if (planned := planned + jobs) >= AT_ONCE:
+                planned = 0
+                await asyncio.sleep(0)
         for number, (entry, place) in enumerate(self._queue.standings(), 1):
             job = self._desk.job(entry.job_id)
             if job is not None and job.state is State.QUEUED and not job.dispatched:

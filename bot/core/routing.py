@@ -25,12 +25,13 @@ from bot.core.request import ImageRequest, Requester
 log = logging.getLogger(__name__)
 
 IDLE = 1.0  # seconds
+UNIT = ImageRequest("", 512, 512, 30, 7.5, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What jobs of one kind ask for. level: of how many `after` their wait is over; least: US dollars that
-    they cost, wherever they cost any, but for a price by time; rounded down."""
+    they cost at least, wherever they cost any."""
 
     model: str | None
     fields: frozenset[str]
@@ -47,7 +48,7 @@ class Routing:
         self.budget = budget
         self._estimator = estimator
         self._steps = sorted({lane.terms.after for lane in lanes})
-        self._spent: set[str] = set()
+        self._spent: set[str | tuple[str, str]] = set()
         self._spent_at = self._idle_at = -1
         self._idle_until = -math.inf
         self._kinds = {"": Kind(None, frozenset(), frozenset(), 0, 0.0)}
@@ -73,12 +74,18 @@ class Routing:
 
     def _least(self, request: ImageRequest) -> float:
         charging = [lane for lane in self.lanes if lane.charges(request.model)]
-        return min((lane.price(request, 0.0) for lane in charging), default=0.0)
+        return min((lane.price(request, self.seconds(lane, request) / 2.0) for lane in charging), default=0.0)
 
     @property
     def prices(self) -> Sequence[object]:
-        """All that kinds follow from but jobs: where it changes, they are to be named anew."""
-        return [(model.id, model.price) for lane in self.lanes for model in lane.capabilities.models]
+        """All that kinds follow from but jobs: where it changes, they are to be named anew. Times count where
+        they halve or double."""
+        return [
+            (model.id, model.price, math.floor(math.log2(self._estimator.cost(UNIT, model.id, lane.name))))
+            for lane in self.lanes
+            for model in lane.capabilities.models
+            if model.price is not None
+        ]
 
     def offering(self, kind: str) -> list[Lane]:
         """The lanes that can make such jobs, whatever that costs and however they are."""
@@ -121,6 +128,10 @@ class Routing:
                 routes[kind] = found
         return Turn(self, routes, up, now, job_of)
 
+    def forget(self) -> None:
+        """Other prices: who can pay for what is to be found out anew."""
+        self.budget.changes += 1
+
     def idle(self, now: float) -> None:
         """Nothing was found that could be paid for: the line is not looked along again for a moment, unless
         there is room in a budget again."""
@@ -143,9 +154,9 @@ class Routing:
     # --- money ---
 
     @property
-    def spent(self) -> set[str]:
-        """Scopes of tenants and members that have no room for any job that waits; as long as nothing is given
-        back that stays so."""
+    def spent(self) -> set[str | tuple[str, str]]:
+        """Scopes of tenants and members that have no room for any job that waits, and (kind, tenant) and
+        (kind, member) that have none for such jobs; as long as nothing is given back that stays so."""
         if self._spent_at != self.budget.changes:
             self._spent, self._spent_at = set(), self.budget.changes
         return self._spent
@@ -228,16 +239,28 @@ class Turn:
         self._up = up
         self._now = now
         self._job_of = job_of
-        self._paid_alone = all(routing.pays(kind, lane) for kind, lanes in routes.items() for lane in lanes)
+        self._paid_alone = self._is_paid_alone()
+        self._poor = False
         self._spent = routing.spent
         self._least = min(map(routing.least, routes), default=0.0)
 
     def __bool__(self) -> bool:
         return bool(self._routes)
 
+    def _is_paid_alone(self) -> bool:
+        routes = self._routes.items()
+        return all(self._routing.pays(kind, lane) for kind, lanes in routes for lane in lanes)
+
+    def took(self, lane: Lane) -> None:
+        """A job was started on a lane."""
+        if not _is_free(lane, self._now):
+            for kind in list(self._routes):
+                self._drop(kind, lane)
+            self._paid_alone = self._is_paid_alone()
+
     def over(self) -> None:
-        """Nothing was found."""
-        if self._paid_alone and self._routes:
+        """Nothing was found, perhaps for want of money."""
+        if self._paid_alone and self._poor:
             self._routing.idle(self._now)
 
     def serves(self, kind: str) -> bool:
@@ -248,7 +271,9 @@ class Turn:
         """Whether these can pay for nothing more today, where nothing here is free of charge."""
         if not self._paid_alone or not self._spent:
             return False
-        return f"tenant:{tenant}" in self._spent or f"member:{member}" in self._spent
+        poor = f"tenant:{tenant}" in self._spent or f"member:{member}" in self._spent
+        self._poor = self._poor or poor
+        return poor
 
     def can_run(self, entry: Entry) -> bool:
         """Whether this job can start now."""
@@ -275,26 +300,35 @@ class Turn:
         routing = self._routing
         if not routing.pays(kind, lane):
             return True
-        cap = routing.budget.full(lane, job.group.requester, routing.price(lane, job.request))
+        who, spent = job.group.requester, self._spent
+        if spent and ((kind, who.tenant) in spent or (kind, who.member) in spent):
+            self._poor = True
+            return False
+        cap = routing.budget.full(lane, who, routing.price(lane, job.request))
         if cap is None:
             return True
+        self._poor = True
         routing.budget.tell(cap)
         room = routing.budget.room(cap)
         if not cap.personal:
             self._close(lane, room)
-        elif room < self._least:
-            self._spent.add(cap.scope)
+        elif room < routing.least(kind):
+            self._spent.add((kind, cap.scope.partition(":")[2]))
+            if room < self._least:
+                self._spent.add(cap.scope)
         return False
 
     def _close(self, lane: Lane, room: float) -> None:
         """Nobody may have this lane any more for what costs more than this."""
-        for kind, lanes in list(self._routes.items()):
-            if lane not in lanes or self._routing.least(kind) <= room:
-                continue
-            if left := [each for each in lanes if each is not lane]:
-                self._routes[kind] = left
-            else:
-                del self._routes[kind]
+        for kind in list(self._routes):
+            if self._routing.least(kind) > room:
+                self._drop(kind, lane)
+
+    def _drop(self, kind: str, lane: Lane) -> None:
+        if left := [each for each in self._routes[kind] if each is not lane]:
+            self._routes[kind] = left
+        else:
+            del self._routes[kind]
 
 
 def _rounded_down(money: float) -> float:
