@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -194,6 +196,25 @@ async def test_a_free_backend_that_is_down_is_tried_where_nothing_can_be_paid_fo
         result = await shown(home, "k")
         assert (result.state, result.message) == (State.FAILED, "The model file is missing.")
         assert hired.submitted == []
+
+
+async def test_many_that_come_at_once_find_no_more_room_than_there_is(tmp_path: Path) -> None:
+    backend = flux(slots=1000)
+    async with hosted(tmp_path, backend, options={"fal:flux": {"cap": "0.09"}}) as home:
+        asked = [
+            home.ask("a flat colour", user=f"u{number}", guild=f"g{number}", key=f"k{number}")
+            for number in range(20)
+        ]
+        came = await asyncio.gather(*asked, return_exceptions=True)
+        taken = [each for each in came if not isinstance(each, QuotaExceeded)]
+        assert len(taken) > 2
+        await home.until_passing(home.idle, step=5.0, steps=100)
+        states = Counter(
+            home.page(f"k{n}").delivered[0].state for n in range(20) if home.page(f"k{n}").delivered
+        )
+        assert states == {State.DONE: 2, State.FAILED: len(taken) - 2}
+        assert len(backend.submitted) == 2
+        assert await spent(home) == pytest.approx(2 * PRICE)
 
 
 # --- after a restart --------------------------------------------------------------------------------------

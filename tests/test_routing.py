@@ -348,6 +348,23 @@ async def test_a_model_that_a_backend_lost_is_not_waited_for_where_another_has_i
         hold.release()
 
 
+async def test_a_scheduler_that_one_backend_alone_has_is_offered_and_made_there(tmp_path: Path) -> None:
+    models = [
+        replace(FAKE_MODEL, scheduler=None, schedulers=names) for names in (("Euler",), ("Euler", "DDIM"))
+    ]
+    one, two = (
+        FakeBackend("local:one", models=tuple(models[:1])),
+        FakeBackend("local:two", models=tuple(models[1:])),
+    )
+    async with hosted(tmp_path, one, two) as home:
+        assert home.studio.models()[0].schedulers == ("Euler", "DDIM")
+        await home.ask("a flat colour --scheduler DDIM", key="k")
+        assert (await shown(home, "k")).backend == "local:two"
+        assert one.submitted == []
+        with pytest.raises(InvalidRequest, match="Euler, DDIM"):
+            await home.ask("a flat colour --scheduler UniPC")
+
+
 async def test_a_price_of_nothing_is_free_of_charge(tmp_path: Path) -> None:
     backend = paid(models=(replace(PAID_MODEL, price=Price()),))
     async with hosted(tmp_path, backend, budget=0.0) as home:

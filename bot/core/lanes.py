@@ -153,11 +153,14 @@ class Lane:
 
     def can_run(self, request: ImageRequest) -> bool:
         """Whether it offers the model and honours every field that is set."""
-        return self.offers(request.model, needs(request))
+        return self.offers(request.model, needs(request), request.scheduler)
 
-    def offers(self, model: str | None, fields: frozenset[str]) -> bool:
-        """Whether it offers the model (None: any) and honours these fields."""
-        return self.model(model) is not None and fields <= self.capabilities.params
+    def offers(self, model: str | None, fields: frozenset[str], scheduler: str | None) -> bool:
+        """Whether it offers the model and this scheduler (None: any) and honours these fields."""
+        found = self.model(model)
+        if found is None or not fields <= self.capabilities.params:
+            return False
+        return scheduler is None or not found.schedulers or scheduler in (found.scheduler, *found.schedulers)
 
     def failed(self, error: Fault, now: float) -> None:
         """Rest after a fault: longer each time in a row, and no less than the backend said."""

@@ -37,14 +37,16 @@ class Offer:
         return known
 
     def models(self) -> tuple[Model, ...]:
-        """The models offered now, the default first; the same tuple as long as nothing changes."""
+        """The models offered now, the default first, each as the first backend that has it says, with the
+        schedulers of all of them; the same tuple as long as nothing changes."""
         seen = [lane.capabilities for lane in self._lanes]
         if seen != self._seen:
-            found: dict[str, Model] = {}
+            found: dict[str, list[tuple[Model, bool]]] = {}
             for capabilities in seen:
+                heeds = "scheduler" in capabilities.params
                 for model in capabilities.models:
-                    found.setdefault(model.id, model)
-            self._models = tuple(found.values())
+                    found.setdefault(model.id, []).append((model, heeds))
+            self._models = tuple(map(_together, found.values()))
         self._seen = seen  # also where they are equal: the same ones are compared at no cost
         return self._models
 
@@ -72,3 +74,20 @@ class Offer:
 
     def _offering(self, model: str | None) -> Sequence[Lane]:
         return [lane for lane in self._lanes if lane.model(model) is not None]
+
+
+def _together(same: Sequence[tuple[Model, bool]]) -> Model:
+    """One model of several backends, each with whether that backend heeds schedulers. One that names none
+    takes all."""
+    first, heeding = same[0][0], [model for model, heeds in same if heeds]
+    if len(same) == 1 or not heeding:
+        return first
+    if not all(model.schedulers for model in heeding):
+        return replace(first, schedulers=(), refused_schedulers={})
+    names = dict.fromkeys(name for model in heeding for name in model.schedulers)
+    refused = {name: why for model in heeding for name, why in model.refused_schedulers.items()}
+    return replace(
+        first,
+        schedulers=tuple(names),
+        refused_schedulers={name: why for name, why in refused.items() if name not in names},
+    )

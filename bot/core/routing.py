@@ -35,6 +35,7 @@ class Kind:
 
     model: str | None
     fields: frozenset[str]
+    scheduler: str | None
     avoid: frozenset[str]
     level: int
     least: float
@@ -51,7 +52,7 @@ class Routing:
         self._spent: set[str | tuple[str, str]] = set()
         self._spent_at = self._idle_at = -1
         self._idle_until = -math.inf
-        self._kinds = {"": Kind(None, frozenset(), frozenset(), 0, 0.0)}
+        self._kinds = {"": Kind(None, frozenset(), None, frozenset(), 0, 0.0)}
 
     # --- kinds ---
 
@@ -59,7 +60,8 @@ class Routing:
         """The kind of a job that has not waited yet."""
         request, level = job.request, bisect_right(self._steps, 0.0)
         least = _rounded_down(self._least(request))
-        return self._named(Kind(request.model, needs(request), frozenset(job.avoid), level, least))
+        fields, avoid = needs(request), frozenset(job.avoid)
+        return self._named(Kind(request.model, fields, request.scheduler, avoid, level, least))
 
     def after(self, kind: str, wait: float) -> str:
         """The kind of such a job that would wait so many seconds in all for what is free of charge."""
@@ -67,7 +69,11 @@ class Routing:
         return kind if level == known.level else self._named(replace(known, level=level))
 
     def _named(self, kind: Kind) -> str:
-        parts = (kind.model or "", ",".join(sorted(kind.fields)), ",".join(sorted(kind.avoid)))
+        parts = (
+            kind.model or "",
+            *map(",".join, map(sorted, (kind.fields, kind.avoid))),
+            kind.scheduler or "",
+        )
         name = "\n".join((*parts, str(kind.level), f"{kind.least:g}", "" if kind.model is None else "="))
         self._kinds.setdefault(name, kind)
         return name
@@ -90,7 +96,11 @@ class Routing:
     def offering(self, kind: str) -> list[Lane]:
         """The lanes that can make such jobs, whatever that costs and however they are."""
         of = self._kinds[kind]
-        return [lane for lane in self.lanes if lane.name not in of.avoid and lane.offers(of.model, of.fields)]
+        return [
+            lane
+            for lane in self.lanes
+            if lane.name not in of.avoid and lane.offers(of.model, of.fields, of.scheduler)
+        ]
 
     def allowed(self, kind: str) -> list[Lane]:
         """Of these, those that such jobs may have by now: paid ones where nothing is free of charge, or the
