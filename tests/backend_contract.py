@@ -13,7 +13,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 from PIL import Image
@@ -42,7 +42,10 @@ async def collect(stream: AsyncIterator[Event]) -> list[Event]:
 
 
 class BackendContract:
-    """Inherit this; see the module."""
+    """Inherit this; see the module. lacks: of progress, cancel and resume, what this backend cannot do, and
+    says so; tests that need it are left out."""
+
+    lacks: ClassVar[frozenset[str]] = frozenset()
 
     def make_request(
         self, *, count: int = 1, seed: int = 7, width: int = 64, height: int = 64
@@ -74,9 +77,8 @@ class BackendContract:
                 assert image.size == (128, 64)
                 assert Image.MIME[str(image.format)] == picture.mime
 
+    @pytest.mark.needs("progress")
     async def test_progress_rises_from_0_to_1(self, backend: Backend) -> None:
-        if not (await backend.capabilities()).progress:
-            pytest.skip("reports no progress, and says so")
         events = await collect(backend.events(await backend.submit(self.make_request(), job_id="j1")))
         fractions = [e.fraction for e in events if isinstance(e, Progress) and not e.phase]
         assert fractions
@@ -114,9 +116,8 @@ class BackendContract:
         assert {e.index for e in events if isinstance(e, ImageReady)} == {0, 1}
         assert isinstance(events[-1], Done)
 
+    @pytest.mark.needs("cancel")
     async def test_cancel_ends_the_events_with_cancelled_and_is_idempotent(self, backend: Backend) -> None:
-        if not (await backend.capabilities()).cancel:
-            pytest.skip("cannot cancel, and says so")
         ref = await backend.submit(self.make_request(count=4), job_id="j1")
         first = await backend.cancel(ref)
         assert first in (CancelOutcome.CANCELLED, CancelOutcome.REQUESTED)
@@ -129,9 +130,8 @@ class BackendContract:
         await collect(backend.events(ref))
         assert await backend.cancel(ref) in (CancelOutcome.TOO_LATE, CancelOutcome.UNSUPPORTED)
 
+    @pytest.mark.needs("cancel")
     async def test_a_cancelled_job_leaves_its_neighbours_alone(self, backend: Backend) -> None:
-        if not (await backend.capabilities()).cancel:
-            pytest.skip("cannot cancel, and says so")
         kept = await backend.submit(self.make_request(seed=1), job_id="kept")
         dropped = await backend.submit(self.make_request(seed=2), job_id="dropped")
         await backend.cancel(dropped)
@@ -148,6 +148,11 @@ class BackendContract:
         for model in capabilities.models:
             assert model.scheduler is None or model.scheduler in model.schedulers
             assert not set(model.schedulers) & set(model.refused_schedulers)
+
+    async def test_it_says_what_it_lacks_and_nothing_else(self, backend: Backend) -> None:
+        can = await backend.capabilities()
+        said = {"progress": can.progress, "cancel": can.cancel, "resume": can.resumable}
+        assert {name for name, able in said.items() if not able} == self.lacks & said.keys()
 
     async def test_an_unknown_model_is_refused_by_name(self, backend: Backend) -> None:
         request = self.make_request()

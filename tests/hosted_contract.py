@@ -8,8 +8,9 @@ HostedContract and give a `world` fixture. It holds BackendContract's behaviour 
             async with hosted_world(fake, clock, lambda: build(..., clock=clock.clock)) as world:
                 yield world
 
-The fake inherits tests/fakes/hosted.py and misbehaves as told; troubles in its `cannot` are skipped. Every
-test ends with a look at all that was logged, raised and stored: the key must be nowhere.
+The fake inherits tests/fakes/hosted.py and misbehaves as told; troubles in its `cannot` are among what the
+class `lacks` too, and their tests are left out. Every test ends with a look at all that was logged, raised
+and stored: the key must be nowhere.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
+from _pytest.mark import ParameterSet
 from PIL import Image
 
 from bot.core.errors import (
@@ -61,9 +63,8 @@ class World:
         return self.backend
 
     def trouble(self, what: str, times: int = 1) -> None:
-        """Misbehave; skips the test where the format cannot."""
-        if what in self.fake.cannot:
-            pytest.skip(f"{what}: this format cannot do that")
+        """Misbehave."""
+        assert what not in self.fake.cannot, f"the class lacks {what}"
         self.fake.trouble(what, times)
 
 
@@ -93,6 +94,11 @@ def as_stored(ref: RemoteRef) -> RemoteRef:
     return RemoteRef(ref.backend, json.loads(json.dumps(ref.data, default=dict)))
 
 
+def each(stage: str, *whats: str) -> list[ParameterSet]:
+    """Kinds of trouble in a stage, each left out where the class lacks it."""
+    return [pytest.param(what, marks=pytest.mark.needs(f"{stage}:{what}")) for what in whats]
+
+
 class HostedContract(BackendContract):
     """Inherit this; see the module."""
 
@@ -103,6 +109,7 @@ class HostedContract(BackendContract):
 
     @pytest.fixture(autouse=True)
     def _the_key_is_nowhere(self, world: World, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+        assert world.fake.cannot == {what for what in self.lacks if ":" in what}
         caplog.set_level(logging.DEBUG)
         yield
         texts = [repr(one) for one in world.seen]
@@ -166,29 +173,32 @@ class HostedContract(BackendContract):
         assert as_stored(taken[0].ref).data != as_stored(ref).data
         assert all(event.ref.backend == world.backend.name for event in taken)
 
-    @pytest.mark.parametrize("status", ["429", "503"])
+    @pytest.mark.parametrize("status", each("submit", "429", "503"))
     async def test_a_busy_service_is_asked_again_when_it_said(self, world: World, status: str) -> None:
         world.trouble(f"submit:{status}", times=2)
         assert isinstance((await self.run_job(world))[-1], Done)
         assert world.fake.taken == 1
         assert sum(seconds >= RETRY_AFTER for seconds in world.clock.slept) >= 2
 
-    @pytest.mark.parametrize("what", ["500", "html", "truncated", "drop"])
+    @pytest.mark.parametrize("what", each("submit", "500", "html", "truncated", "drop"))
     async def test_a_job_that_may_have_been_taken_is_never_sent_again(self, world: World, what: str) -> None:
         world.trouble(f"submit:{what}")
         await self.fails(world, Fault, None)
         assert world.fake.attempts == 1
 
+    @pytest.mark.needs("submit:401")
     async def test_a_refused_key_is_told_as_such(self, world: World) -> None:
         world.trouble("submit:401")
         await self.fails(world, AuthFailed, False)
         assert world.fake.attempts == 1
 
+    @pytest.mark.needs("submit:402")
     async def test_missing_credit_is_told_as_such(self, world: World) -> None:
         world.trouble("submit:402")
         await self.fails(world, QuotaExceeded, False)
         assert world.fake.attempts == 1
 
+    @pytest.mark.needs("submit:page")
     async def test_an_error_page_is_not_shown(self, world: World) -> None:
         world.trouble("submit:page")
         with pytest.raises(FairbrushError) as caught:
@@ -206,7 +216,7 @@ class HostedContract(BackendContract):
 
     # --- while it runs ------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("what", ["429", "500", "html", "truncated", "drop"])
+    @pytest.mark.parametrize("what", each("poll", "429", "500", "html", "truncated", "drop"))
     async def test_polls_that_fail_now_and_then_do_no_harm(self, world: World, what: str) -> None:
         world.trouble(f"poll:{what}", times=2)
         events = await self.run_job(world)
@@ -220,11 +230,13 @@ class HostedContract(BackendContract):
             await self.watch(world, ref)
         assert caught.value.accepted is None
 
+    @pytest.mark.needs("job:failed")
     async def test_a_failed_job_was_accepted(self, world: World) -> None:
         world.trouble("job:failed")
         error = await self.fails(world, Fault, True)
         assert "boom" not in error.message
 
+    @pytest.mark.needs("job:lost")
     async def test_a_job_that_the_service_lost_is_made_again_only_where_that_is_free(
         self, world: World
     ) -> None:
@@ -235,9 +247,8 @@ class HostedContract(BackendContract):
 
     # --- restarts -----------------------------------------------------------------------------------------
 
+    @pytest.mark.needs("resume")
     async def test_a_job_goes_on_after_a_restart_and_is_not_sent_again(self, world: World) -> None:
-        if not (await world.backend.capabilities()).resumable:
-            pytest.skip("cannot resume, and says so")
         ref = await self.begun(world, count=2)
         taken = world.fake.taken
         await world.restart()
@@ -286,6 +297,7 @@ class HostedContract(BackendContract):
         with pytest.raises(Cancelled):
             await self.watch(world, ref)
 
+    @pytest.mark.needs("cancel:late")
     async def test_a_cancel_that_comes_too_late_costs_no_picture(self, world: World) -> None:
         world.trouble("cancel:late")
         ref = await self.begun(world)
@@ -296,12 +308,13 @@ class HostedContract(BackendContract):
 
     # --- pictures -----------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("what", ["svg", "html", "truncated", "huge", "oversized"])
+    @pytest.mark.parametrize("what", each("picture", "svg", "html", "truncated", "huge", "oversized"))
     async def test_what_is_no_usable_picture_is_refused(self, world: World, what: str) -> None:
         world.trouble(f"picture:{what}", times=10)
         await self.fails(world, ProtocolError, None)
         assert world.fake.taken == 1
 
+    @pytest.mark.needs("picture:size")
     async def test_a_picture_of_another_size_is_made_to_fit(self, world: World) -> None:
         world.trouble("picture:size")
         events = await self.run_job(world)
@@ -309,13 +322,14 @@ class HostedContract(BackendContract):
         with Image.open(io.BytesIO(picture.data)) as image:
             assert image.size == (64, 64)
 
+    @pytest.mark.needs("link:expired")
     async def test_an_expired_link_is_asked_for_once_more(self, world: World) -> None:
         world.trouble("link:expired")
         events = await self.run_job(world)
         assert sum(isinstance(event, ImageReady) for event in events) == 1
         assert world.fake.taken == 1
 
-    @pytest.mark.parametrize("what", ["http", "inward", "redirect"])
+    @pytest.mark.parametrize("what", each("link", "http", "inward", "redirect"))
     async def test_a_link_that_lures_inward_is_not_followed(self, world: World, what: str) -> None:
         world.trouble(f"link:{what}", times=10)
         await self.fails(world, ProtocolError, None)

@@ -118,6 +118,8 @@ def test_a_wrong_entry_is_named(target: str, options: dict[str, str], words: str
 
 
 class TestContract(BackendContract):
+    lacks = frozenset({"resume"})
+
     @pytest.fixture
     async def backend(self, server: FakeA1111) -> AsyncIterator[Backend]:
         backend = backend_of(server)
@@ -126,6 +128,8 @@ class TestContract(BackendContract):
 
 
 class TestContractOfAnOlderServer(TestContract):
+    lacks = frozenset({"resume", "progress", "cancel"})
+
     @pytest.fixture
     async def server(self) -> AsyncIterator[FakeA1111]:
         async with fake_a1111(old=True, nowebui=True) as server:

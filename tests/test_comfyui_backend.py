@@ -84,6 +84,8 @@ class TestContract(HostedContract):
     """All that is owed, but that nothing is paid and a prompt's id is ours: one that is not there may be
     handed in again."""
 
+    lacks = ComfyFake.cannot
+
     @pytest.fixture
     async def world(self, fake: ComfyFake) -> AsyncIterator[World]:
         async with a_world(fake) as world:

@@ -14,6 +14,8 @@ from tests.fakes.backend import FakeBackend
 
 
 class TestFakeBackend(BackendContract):
+    lacks = frozenset({"resume"})
+
     @pytest.fixture
     async def backend(self) -> AsyncIterator[Backend]:
         backend = FakeBackend()

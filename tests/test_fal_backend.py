@@ -36,6 +36,8 @@ def settings_for(fake: FalFake | None, model: str = MODEL, key: str = "", **opti
 class TestFalBackend(HostedContract):
     """All that is owed, and what is fal's own."""
 
+    lacks = frozenset({"progress"})
+
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
         """A local server and the backend on it."""

@@ -76,6 +76,8 @@ async def backend(tmp_path: Path) -> AsyncIterator[LocalBackend]:
 
 
 class TestContract(BackendContract):
+    lacks = frozenset({"resume"})
+
     @pytest.fixture
     async def backend(self, tmp_path: Path) -> AsyncIterator[Backend]:
         backend = make_backend(tmp_path)

@@ -52,7 +52,7 @@ from tests.backend_contract import BackendContract, collect
 from tests.fakes.api import House, house
 from tests.fakes.backend import colour_of, flat_png
 from tests.fakes.clock import HandClock, HurriedClock
-from tests.fakes.openai import TOKENS, FakeOpenAI
+from tests.fakes.openai import NO_LINKS, TOKENS, FakeOpenAI
 from tests.hosted_contract import HostedContract, World, hosted_world
 
 
@@ -92,6 +92,8 @@ def at_fairbrush(home: House, model: str = "fake", **options: str) -> OpenAIBack
 class TestAtOpenAI(HostedContract):
     """GPT Image 2 at OpenAI."""
 
+    lacks = FakeOpenAI.cannot | NO_LINKS | {"progress", "resume"}
+
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
         fake, clock = FakeOpenAI(), HurriedClock()
@@ -101,6 +103,8 @@ class TestAtOpenAI(HostedContract):
 
 class TestStreamed(HostedContract):
     """With previews, so that every picture is streamed."""
+
+    lacks = FakeOpenAI.cannot | NO_LINKS | {"progress", "resume", "picture:oversized"}
 
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
@@ -114,6 +118,8 @@ class TestStreamed(HostedContract):
 class TestAtAnotherFairbrush(BackendContract):
     """The API that Fairbrush serves itself: what its models take is learnt from it."""
 
+    lacks = frozenset({"progress", "resume"})
+
     @pytest.fixture
     async def backend(self, tmp_path: Path) -> AsyncIterator[Backend]:
         async with house(tmp_path) as home:
@@ -124,6 +130,8 @@ class TestAtAnotherFairbrush(BackendContract):
 
 class TestElsewhere(HostedContract):
     """Another server, whose answers hold links, and which takes seeds."""
+
+    lacks = FakeOpenAI.cannot | {"progress", "resume"}
 
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:

@@ -36,7 +36,7 @@ from tests.backend_contract import collect
 from tests.fakes import salad as salad_fake
 from tests.fakes.backend import flat_png
 from tests.fakes.clock import HandClock, HurriedClock
-from tests.fakes.salad import SECONDS, SaladFake
+from tests.fakes.salad import LINKS, SECONDS, SaladFake
 from tests.hosted_contract import HostedContract, World, as_stored, hosted_world
 
 JOBS, BETA = "acme/pictures", "acme/stable-diffusion-2-1"
@@ -68,6 +68,8 @@ async def a_world(fake: SaladFake, target: str, **options: str) -> AsyncGenerato
 class TestJobs(HostedContract):
     """The current API, pictures in base64."""
 
+    lacks = LINKS | {"progress"}
+
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
         async with a_world(SaladFake(), JOBS) as world:
@@ -77,6 +79,8 @@ class TestJobs(HostedContract):
 class TestJobsWithLinks(HostedContract):
     """The current API, links to pictures."""
 
+    lacks = frozenset({"progress"})
+
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
         async with a_world(SaladFake(form="links"), JOBS) as world:
@@ -85,6 +89,8 @@ class TestJobsWithLinks(HostedContract):
 
 class TestBeta(HostedContract):
     """The beta."""
+
+    lacks = LINKS | {"progress", "cancel", "cancel:late"}
 
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:

@@ -53,6 +53,8 @@ def settings_for(fake: StochasticFake, **options: str) -> Settings:
 class TestStochasticBackend(HostedContract):
     """All that is owed."""
 
+    lacks = StochasticFake.cannot | {"progress", "cancel"}
+
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
         """A local server and the backend on it."""

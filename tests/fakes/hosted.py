@@ -2,7 +2,7 @@
 
 A fake inherits HostedFake, adds its routes in routes(), and asks `await self.spoil(request, "submit")` and
 `"poll"` first in its handlers, `self.draw(...)` for pictures and `self.link(name)` for links to them.
-Troubles that its format cannot have are in `cannot`, and their tests are skipped.
+Troubles that its format cannot have are in `cannot`, and their tests are left out.
 
     fake.trouble("submit:429", times=2)     # the next two POSTs
     fake.hold(); ...; fake.release()        # jobs stay unfinished in between

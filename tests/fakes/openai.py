@@ -66,6 +66,9 @@ class Call:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
+NO_LINKS = frozenset({"link:http", "link:inward", "link:redirect"})
+
+
 class FakeOpenAI(HostedFake):
     """See the module."""
 
@@ -81,7 +84,7 @@ class FakeOpenAI(HostedFake):
         self.lenient = lenient
         self.links = links
         if not links:
-            self.cannot = self.cannot | {"link:http", "link:inward", "link:redirect"}
+            self.cannot = self.cannot | NO_LINKS
         self.calls: list[Call] = []
         self.asked = 0  # GET /v1/models
         self.dropped = 0
