@@ -270,7 +270,9 @@ async def test_a_queued_job_that_can_no_longer_be_paid_for_ends_and_says_so(tmp_
         assert len(backend.submitted) == 1
 
 
-async def test_a_cap_of_nothing_keeps_everything_free_of_charge(tmp_path: Path) -> None:
+async def test_a_cap_of_nothing_keeps_everything_free_of_charge_and_is_no_news(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     free, hired = local(), paid()
     hold = free.hold("start")
     async with hosted(tmp_path, free, hired, options={"fal:flux": {"after": "0s"}}, budget=0.0) as home:
@@ -281,6 +283,7 @@ async def test_a_cap_of_nothing_keeps_everything_free_of_charge(tmp_path: Path) 
         assert hired.submitted == []
         hold.release()
         assert (await shown(home, "2")).backend == "local:"
+        assert not [each for each in caplog.records if "budget:" in each.getMessage()]
 
 
 async def test_a_request_of_several_prompts_is_taken_or_refused_whole(tmp_path: Path) -> None:

@@ -166,8 +166,8 @@ class Budget:
         return max(1.0, (self._today() + 1) * DAY - self._clock.now())
 
     def tell(self, cap: Cap) -> None:
-        """Once a day and cap the log says that it is reached."""
-        if cap.scope in self._told:
+        """Once a day and cap the log says that it is reached; one of nothing is meant so."""
+        if cap.scope in self._told or cap.limit <= 0.0:
             return
         self._told.add(cap.scope)
         log.warning(
