@@ -20,7 +20,7 @@ from bot.core.routing import Routing
 
 SOON = 2.0  # seconds before the time shown passes at which a later one is shown
 AT_ONCE = 100  # jobs that are looked at in one turn of the event loop
-SHARE = 0.1  # of the time may be spent on looking along the queue
+SHARE = 0.05  # of the time may be spent on looking along the queue
 UNSERVED_MOST = 60.0  # seconds that a job waits for a lane that may make it
 
 Running = Sequence[tuple[LiveJob, Lane]]

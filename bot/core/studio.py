@@ -165,7 +165,9 @@ class Studio:
     async def _submit(self, submission: Submission, acknowledge: Acknowledge | None) -> Ticket:
         read = await self._reading.read(submission)
         await self._house.weigh(submission.requester)
-        told = (*read.differences, *self._dispatcher.routing.about(read.requests))
+        told = read.differences
+        if not submission.prepared:  # whoever gets no receipt is not told what it costs
+            told = (*told, *self._dispatcher.routing.about(read.requests))
         return await self._intake.take(
             submission, read.options, read.requests, told, acknowledge, read.limits
         )

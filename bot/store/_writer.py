@@ -38,6 +38,10 @@ class _Write(Generic[T]):
         self.error: Exception | None = None
 
     def apply(self, connection: sqlite3.Connection) -> None:
+        """Run where whatever goes wrong fails the transaction."""
+        self.result = self.operation(connection)
+
+    def apply_alone(self, connection: sqlite3.Connection) -> None:
         """Run inside a savepoint; whatever is wrong with this operation stays with it."""
         connection.execute("SAVEPOINT operation")
         try:
@@ -119,8 +123,11 @@ class Writer:
     def _commit(self, batch: Sequence[_Write[object]]) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for write in batch:
-                write.apply(self._connection)
+            if not self._all_apply(batch):
+                self._connection.execute("ROLLBACK")
+                self._connection.execute("BEGIN IMMEDIATE")
+                for write in batch:
+                    write.apply_alone(self._connection)
             self._connection.execute("COMMIT")
             self.commits += 1
         except sqlite3.Error as error:
@@ -128,6 +135,20 @@ class Writer:
             _log.error("%d writes were not committed: %s", len(batch), error)
             for write in batch:
                 write.error = _not_committed(error)
+
+    def _all_apply(self, batch: Sequence[_Write[object]]) -> bool:
+        """Run all without savepoints, which cost as much as a small write; False where one went wrong, and
+        nothing is known of the others."""
+        try:
+            for write in batch:
+                write.apply(self._connection)
+        except _WRONG_VALUES:
+            return False
+        except sqlite3.Error:
+            raise
+        except Exception:
+            return False
+        return True
 
     def _roll_back(self) -> None:
         # Where SQLite rolled back by itself there is nothing to undo; where undoing fails too, the next BEGIN

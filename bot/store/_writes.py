@@ -38,13 +38,17 @@ def new_group(group: StoredGroup) -> NewGroup:
         if job.group_id != group.group_id or job.state not in (State.ACCEPTED, State.QUEUED):
             raise ValueError(f"job {job.job_id} is not a new job of group {group.group_id}")
     requester = group.requester
-    who = (requester.platform, requester.guild, requester.user, dumps(requester.roles), requester.name)
+    who = (requester.platform, requester.guild, requester.user, _roles(requester.roles), requester.name)
     what = (dumps(group.address), dumps(group.options), group.created_at, group.prepared)
     jobs = [
         (job.job_id, job.index, dumps(job.request), job.cost, job.state.value, job.attempt)
         for job in group.jobs
     ]
     return NewGroup(group.event_key, (group.group_id, group.event_key, *who, *what), jobs)
+
+
+def _roles(roles: Sequence[str]) -> str:
+    return dumps(roles) if roles else "[]"  # most often: whoever asks over HTTP has none
 
 
 def accept(db: sqlite3.Connection, new: NewGroup) -> StoredGroup | None:
