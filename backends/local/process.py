@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 from collections import deque
@@ -80,8 +81,10 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it at once: it holds nothing that is not made again."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                # Not self._process.kill(): that would take the exit code away from wait().
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def close(self) -> int:
         """Make sure that it is gone; its exit code (negative: the signal)."""
