@@ -142,6 +142,21 @@ async def test_a_clock_that_is_set_forward_makes_nobody_pay_earlier(tmp_path: Pa
 # --- prices that differ -----------------------------------------------------------------------------------
 
 
+async def test_who_could_not_pay_for_a_dear_request_can_pay_for_a_cheap_one_that_comes_later(
+    tmp_path: Path,
+) -> None:
+    free, hired = local(models=(FAKE_MODEL, replace(DEAR, price=None))), paid(models=(DEAR, CHEAP))
+    hold = free.hold("start")
+    async with hosted(tmp_path, free, hired, options=NOW, budget_per_user=0.05) as home:
+        await home.ask("in the way", user="bob")
+        await home.until(hold.reached.is_set)
+        await home.ask("a flat colour --model dear", user="ann")
+        await home.clock.advance(3.0)
+        await home.ask("a flat colour --model cheap", user="ann", key="cheap")
+        assert (await shown(home, "cheap")).backend == "fal:flux"
+        hold.release()
+
+
 @pytest.mark.parametrize("limits", [{"budget_per_user": 0.1}, {"budget_per_guild": 0.1}, {}])
 async def test_a_dear_request_that_cannot_be_paid_for_is_not_in_the_way_of_a_cheap_one(
     tmp_path: Path, limits: dict[str, Any]

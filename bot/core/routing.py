@@ -49,7 +49,7 @@ class Routing:
         self.budget = budget
         self._estimator = estimator
         self._steps = sorted({lane.terms.after for lane in lanes})
-        self._spent: set[str | tuple[str, str]] = set()
+        self._spent: dict[str, float] = {}
         self._spent_at = self._idle_at = -1
         self._idle_until = -math.inf
         self._kinds = {"": Kind(None, frozenset(), None, frozenset(), 0, 0.0)}
@@ -164,11 +164,11 @@ class Routing:
     # --- money ---
 
     @property
-    def spent(self) -> set[str | tuple[str, str]]:
-        """Scopes of tenants and members that have no room for any job that waits, and (kind, tenant) and
-        (kind, member) that have none for such jobs; as long as nothing is given back that stays so."""
+    def spent(self) -> dict[str, float]:
+        """What room was left for tenants and members, by their scopes, when they could not pay for a job: no
+        more, as long as nothing is given back."""
         if self._spent_at != self.budget.changes:
-            self._spent, self._spent_at = set(), self.budget.changes
+            self._spent, self._spent_at = {}, self.budget.changes
         return self._spent
 
     @property
@@ -279,11 +279,17 @@ class Turn:
 
     def skips(self, tenant: str, member: str | None) -> bool:
         """Whether these can pay for nothing more today, where nothing here is free of charge."""
-        if not self._paid_alone or not self._spent:
+        if not self._paid_alone or not self._lacks(tenant, member, self._least):
             return False
-        poor = f"tenant:{tenant}" in self._spent or f"member:{member}" in self._spent
-        self._poor = self._poor or poor
-        return poor
+        self._poor = True
+        return True
+
+    def _lacks(self, tenant: str, member: str | None, money: float) -> bool:
+        """Whether these are known to have less."""
+        spent = self._spent
+        return bool(spent) and (
+            spent.get(f"tenant:{tenant}", money) < money or spent.get(f"member:{member}", money) < money
+        )
 
     def can_run(self, entry: Entry) -> bool:
         """Whether this job can start now."""
@@ -310,8 +316,8 @@ class Turn:
         routing = self._routing
         if not routing.pays(kind, lane):
             return True
-        who, spent = job.group.requester, self._spent
-        if spent and ((kind, who.tenant) in spent or (kind, who.member) in spent):
+        who = job.group.requester
+        if self._lacks(who.tenant, who.member, routing.least(kind)):
             self._poor = True
             return False
         cap = routing.budget.full(lane, who, routing.price(lane, job.request))
@@ -322,10 +328,8 @@ class Turn:
         room = routing.budget.room(cap)
         if not cap.personal:
             self._close(lane, room)
-        elif room < routing.least(kind):
-            self._spent.add((kind, cap.scope.partition(":")[2]))
-            if room < self._least:
-                self._spent.add(cap.scope)
+        else:
+            self._spent[cap.scope] = room
         return False
 
     def _close(self, lane: Lane, room: float) -> None:
