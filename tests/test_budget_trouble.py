@@ -37,6 +37,7 @@ DEAR, CHEAP = (
     replace(PAID_MODEL, id=name, price=Price(price)) for name, price in (("dear", 0.4), ("cheap", 0.01))
 )
 NOW = {"fal:flux": {"after": "0s", "cap": "0.1"}}
+RICH = {"fal:flux": {"after": "0s", "cap": "9"}}
 
 
 async def shown(home: House, key: str, *, step: float = 0.5) -> ImageResult:
@@ -147,7 +148,7 @@ async def test_who_could_not_pay_for_a_dear_request_can_pay_for_a_cheap_one_that
 ) -> None:
     free, hired = local(models=(FAKE_MODEL, replace(DEAR, price=None))), paid(models=(DEAR, CHEAP))
     hold = free.hold("start")
-    async with hosted(tmp_path, free, hired, options=NOW, budget_per_user=0.05) as home:
+    async with hosted(tmp_path, free, hired, options=RICH, budget_per_user=0.05) as home:
         await home.ask("in the way", user="bob")
         await home.until(hold.reached.is_set)
         await home.ask("a flat colour --model dear", user="ann")
@@ -163,7 +164,7 @@ async def test_a_dear_request_that_cannot_be_paid_for_is_not_in_the_way_of_a_che
 ) -> None:
     free, hired = local(models=(FAKE_MODEL, replace(DEAR, price=None))), paid(models=(DEAR, CHEAP))
     hold = free.hold("start")
-    async with hosted(tmp_path, free, hired, options=NOW, **limits) as home:
+    async with hosted(tmp_path, free, hired, options=RICH if limits else NOW, **limits) as home:
         await home.ask("in the way", user="bob")
         await home.until(hold.reached.is_set)
         await home.ask("a flat colour --model dear", key="dear")
