@@ -30,6 +30,8 @@ def model_of(name: str, studio: Studio, *, field: str = "model") -> str | None:
     if (alias := _found(name, studio.settings.aliases)) is not None:
         return alias
     models = studio.models()
+    if any(model.id == name for model in models):  # most often, and there may be hundreds
+        return name
     return _found(
         name, {model.title: model.id for model in models} | {model.id: model.id for model in models}
     )

@@ -24,6 +24,16 @@ UNKNOWN = Capabilities(models=())
 """Of a backend that could not be asked yet: it runs nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Catalogue:
+    """What follows from capabilities, worked out once for each: every request asks, and there may be hundreds
+    of models. hosted: whether any of them costs money."""
+
+    of: Capabilities
+    models: Mapping[str, Model]
+    hosted: bool
+
+
 @dataclass(slots=True, eq=False)
 class Lane:
     """One backend with its running jobs. terms: what the operator says about it. Monotonic times: rest_until:
@@ -42,6 +52,7 @@ class Lane:
     terms: Terms = field(default_factory=Terms)
     health: Health | None = None
     down_since: float | None = None
+    _catalogue: _Catalogue = field(default_factory=lambda: _Catalogue(UNKNOWN, {}, hosted=False))
 
     @property
     def name(self) -> str:
@@ -117,7 +128,7 @@ class Lane:
     @property
     def hosted(self) -> bool:
         """Whether any of its models costs money."""
-        return any(_costs(model) for model in self.capabilities.models)
+        return self._offer().hosted
 
     def charges(self, name: str | None) -> bool:
         """Whether this model (None: its default) costs money here."""
@@ -133,13 +144,19 @@ class Lane:
 
     def model(self, name: str | None) -> Model | None:
         """The model with this id, or its default for None; None where it has no such model."""
+        if name is not None:
+            return self._offer().models.get(name)
         models = self.capabilities.models
-        if name is None:
-            return models[0] if models else None
-        for model in models:
-            if model.id == name:
-                return model
-        return None
+        return models[0] if models else None
+
+    def _offer(self) -> _Catalogue:
+        if self._catalogue.of is not self.capabilities:
+            models = self.capabilities.models
+            hosted = any(_costs(model) for model in models)
+            self._catalogue = _Catalogue(
+                self.capabilities, {model.id: model for model in reversed(models)}, hosted
+            )
+        return self._catalogue
 
     def made_as(self, request: ImageRequest) -> ImageRequest:
         """The request at the size that is really made: a model works at its native area and enlarges, but for

@@ -25,6 +25,9 @@ def find_model(name: str | None, models: Sequence[Model], *, said: bool) -> Mode
     """
     if name is None:
         return None
+    for model in models:  # as programs and defaults say it; there may be hundreds
+        if model.id == name:
+            return model
     folded = name.strip().casefold()
     by_id = {model.id.casefold(): model for model in models}
     by_title = {model.title.casefold(): model for model in reversed(models)}
