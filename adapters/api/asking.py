@@ -50,7 +50,7 @@ async def ask(
         prepared=True,
     )
     ticket = await visit.studio.submit(submission)
-    log.info("%s: request %s, %d prompts", owner.partition("/")[0], ticket.group_id, len(prompts))
+    log.debug("%s: request %s, %d prompts", owner.partition("/")[0], ticket.group_id, len(prompts))
     return ticket
 
 
