@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from backends._checkpoints import habit_of
-from backends._licences import licence_of
+from backends._checkpoints import checkpoint, habit_of
 from bot.core.ports import Model
 from bot.core.request import JSON
 from bot.core.schedulers import SCHEDULERS, find_scheduler
@@ -47,7 +46,7 @@ class Catalogue:
 
     def models(self) -> tuple[Model, ...]:
         """The models as our port knows them."""
-        return tuple(self._model(model_id) for model_id in self.titles)
+        return tuple(checkpoint(model_id, self.default_scheduler, self.samplers) for model_id in self.titles)
 
     def sampler(self, scheduler: str, model_id: str) -> Sampler | None:
         """How a scheduler of ours is asked for with a model; None where it is not offered."""
@@ -56,22 +55,6 @@ class Catalogue:
         if found is not None and flow and self.flow_schedule is not None:
             return Sampler(found.name, self.flow_schedule)
         return found
-
-    def _model(self, model_id: str) -> Model:
-        habit = habit_of(model_id)
-        licence, commercial = licence_of(model_id)
-        return Model(
-            id=model_id,
-            title=model_id,
-            width=habit.side,
-            height=habit.side,
-            steps=habit.steps,
-            guidance_scale=habit.guidance_scale,
-            scheduler=self.default_scheduler,
-            licence=licence,
-            commercial=commercial,
-            schedulers=tuple(self.samplers),
-        )
 
 
 def read_catalogue(models: JSON, samplers: JSON, schedulers: JSON, options: JSON) -> Catalogue:

@@ -6,8 +6,12 @@ A guess sets defaults alone; it refuses nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+
+from backends._licences import licence_of
+from bot.core.ports import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,23 @@ _FAMILIES: Final = (
 # Distilled models: a few steps without guidance, whatever they were distilled from.
 _FAST: Final = re.compile(r"turbo|lightning|hyper|lcm|schnell|\bdmd")
 _FAST_STEPS: Final = 6
+
+
+def checkpoint(name: str, scheduler: str | None, schedulers: Iterable[str]) -> Model:
+    """A checkpoint as a server offers it. name: the file's, without its ending."""
+    habit, (licence, commercial) = habit_of(name), licence_of(name)
+    return Model(
+        id=name,
+        title=name,
+        width=habit.side,
+        height=habit.side,
+        steps=habit.steps,
+        guidance_scale=habit.guidance_scale,
+        scheduler=scheduler,
+        licence=licence,
+        commercial=commercial,
+        schedulers=tuple(schedulers),
+    )
 
 
 def habit_of(name: str) -> Habit:

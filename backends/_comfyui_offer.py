@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from backends._checkpoints import habit_of
+from backends._checkpoints import checkpoint, habit_of
 from backends._comfyui_workflow import Kind, Workflow
-from backends._licences import licence_of
 from bot.core.ports import Model
 from bot.core.request import JSON
 from bot.core.schedulers import SCHEDULERS, find_scheduler
@@ -49,22 +48,7 @@ class Offer:
 
     def port_models(self) -> tuple[Model, ...]:
         """The models as our port knows them."""
-        return tuple(self._model(model_id) for model_id in self.models)
-
-    def _model(self, model_id: str) -> Model:
-        habit, (licence, commercial) = habit_of(model_id), licence_of(model_id)
-        return Model(
-            id=model_id,
-            title=model_id,
-            width=habit.side,
-            height=habit.side,
-            steps=habit.steps,
-            guidance_scale=habit.guidance_scale,
-            scheduler=self.default_scheduler,
-            licence=licence,
-            commercial=commercial,
-            schedulers=tuple(self.samplers),
-        )
+        return tuple(checkpoint(model_id, self.default_scheduler, self.samplers) for model_id in self.models)
 
 
 def read_offer(workflow: Workflow, nodes: Mapping[str, JSON], first: str = "") -> Offer:

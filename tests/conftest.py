@@ -12,9 +12,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a format cannot do at all: the suites check that `lacks` is neither more nor less."""
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
-        lacks = getattr(getattr(item, "cls", None), "lacks", frozenset())
+        lacks: frozenset[str] = getattr(getattr(item, "cls", None), "lacks", frozenset())
         needs = {name for mark in item.iter_markers("needs") for name in mark.args}
         (left_out if needs & lacks else kept).append(item)
     if left_out:

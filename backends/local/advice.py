@@ -18,13 +18,14 @@ _BY_MEMORY: Final = (
 
 
 def real_pictures(gpu_bytes: int | None) -> str:
-    """One line with the command, or two without a GPU. gpu_bytes: the GPU's memory; None where there is no GPU."""
+    """The command; without a GPU both ways. gpu_bytes: the GPU's memory, None where there is no GPU."""
     memory = gpu_bytes or 0
     model = next(name for least, name in _BY_MEMORY if memory >= least)
     command = f"`FAIRBRUSH_BACKENDS=local:{model} fairbrush run`"
     if gpu_bytes:
         return f"Real pictures on this GPU ({memory / GIB:.0f} GB): {command}"
     return (
-        "Real pictures without a GPU: `FAIRBRUSH_BACKENDS=horde: fairbrush run` (free; your prompt leaves this "
-        f"machine, and the volunteers who make the picture can read it), or here, minutes each: {command}"
+        "Real pictures without a GPU: `FAIRBRUSH_BACKENDS=horde: fairbrush run` (free; your prompt leaves "
+        "this machine, and the volunteers who make the picture can read it), or here, minutes each: "
+        f"{command}"
     )
