@@ -64,7 +64,7 @@ def routes(context: Context) -> list[web.RouteDef]:
     """The API's routes."""
     api, form = _Api(context), StochasticForm()
     return [
-        *context.resource(f"{AT}/submit/{{model:.+}}", form, post=api.submit),
+        *context.resource(f"{AT}/submit/{{model:(?s:.+)}}", form, post=api.submit),
         *context.resource(f"{AT}/inference/{{id}}", form, get=api.poll),
         *context.nothing_else(AT, form),
     ]
