@@ -22,7 +22,7 @@ from bot.core.estimator import Estimator
 from bot.core.fairqueue import FairQueue
 from bot.core.gallery import Gallery
 from bot.core.house_rules import HouseRules
-from bot.core.lanes import Lane
+from bot.core.lanes import Lane, tell_of_idle_stand_ins
 from bot.core.moderation import Moderation
 from bot.core.patience import Tasks
 from bot.core.ports import Adapter, Backend, Clock, Health, Store
@@ -100,6 +100,7 @@ class App:
         for backend in self._backends:
             self._tasks.start(self._watch_health(backend))
         self._tasks.start(self._dispatcher.run())
+        self._tasks.start(tell_of_idle_stand_ins(self._lanes, self._clock))
         self._tasks.start(self._keep_estimates_now_and_then())
         self._tasks.start(Sweep(self._store, self.settings.pictures_dir, self._clock).run())
         self._tasks.start(self._house.weights.watch())
@@ -114,7 +115,8 @@ class App:
         await self._house.weights.look()
         gallery = Gallery(settings.pictures_dir, settings.limits, f"Fairbrush {program_version()}")
         self._estimator = estimator = _estimator(await store.shelf_get("core", "estimator"))
-        lanes = [Lane(backend, terms=_terms(backend, settings)) for backend in self._backends]
+        limits = settings.limits
+        lanes = [Lane(backend, terms=_terms(backend, settings), limits=limits) for backend in self._backends]
         await asyncio.wait([asyncio.ensure_future(lane.refresh(clock)) for lane in lanes], timeout=ASK_MOST)
 
         budget = Budget(settings, clock)

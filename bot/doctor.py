@@ -16,7 +16,8 @@ from bot.core.budget import DAY
 from bot.core.errors import FairbrushError
 from bot.core.messages import price, prices
 from bot.core.ports import Backend, Model, Price
-from bot.core.settings import Settings
+from bot.core.settings import BackendEntry, Settings
+from bot.core.terms import Terms
 
 LOAD_DEADLINE = 300.0
 LOW_DISK = 1024**3
@@ -59,8 +60,12 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
     except FairbrushError as error:
         yield Finding("backends", "bad", error.message)
         return
+    offered = set[str]()
     for backend in backends:
-        yield await _backend(backend)
+        yield await _backend(backend, offered)
+    for entry in settings.backends:
+        for finding in _terms(entry, offered):
+            yield finding
 
 
 def _data_folder(settings: Settings) -> Finding:
@@ -105,7 +110,17 @@ def _spending(settings: Settings, charges: Sequence[tuple[str, str, str, float]]
     return [Finding("spent today (UTC)", state, f"{price(total)} of {price(settings.budget)}{each}")]
 
 
-async def _backend(backend: Backend) -> Finding:
+def _terms(entry: BackendEntry, offered: set[str]) -> Sequence[Finding]:
+    """What is wrong with what an entry says about any backend."""
+    try:
+        names = [name for name in Terms.of(entry).stands_for if name not in offered]
+    except FairbrushError as error:
+        return [Finding(entry.name, "bad", error.message)]
+    return [Finding(entry.name, "warning", f"as={name}: no backend offers that model") for name in names]
+
+
+async def _backend(backend: Backend, offered: set[str]) -> Finding:
+    """offered: gets the ids of its models."""
     began = time.monotonic()
     try:
         capabilities = await backend.capabilities()
@@ -117,6 +132,7 @@ async def _backend(backend: Backend) -> Finding:
         return Finding(backend.name, "bad", error.message)
     finally:
         await backend.aclose()
+    offered.update(model.id for model in capabilities.models)
     models = ", ".join(_offered(model) for model in capabilities.models)
     took = time.monotonic() - began
     if not health.ok:

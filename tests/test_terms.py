@@ -17,6 +17,7 @@ def test_terms_are_read_from_an_entry() -> None:
     assert Terms.of(entry) == Terms(3, 90.0, 2.5)
     assert Terms.of(BackendEntry("fal", "flux")) == Terms(None, 600.0, 1.0)
     assert Terms.of(BackendEntry("fal", "flux", {"after": "1.5h"})).after == 5400.0
+    assert Terms.of(BackendEntry("fal", "flux", {"as": "a/b + c+a/b"})).stands_for == ("a/b", "c")
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,8 @@ def test_terms_are_read_from_an_entry() -> None:
         ("cap", "-1"),
         ("cap", "nan"),
         ("cap", "a dollar"),
+        ("as", ""),
+        ("as", "other+"),
     ],
 )
 def test_wrong_terms_are_refused_with_the_entry_and_what_is_allowed(option: str, value: str) -> None:
@@ -39,7 +42,12 @@ def test_wrong_terms_are_refused_with_the_entry_and_what_is_allowed(option: str,
         Terms.of(BackendEntry("fal", "flux", {option: value}))
     message = refused.value.message
     assert f"fal:flux;{option}={value}" in message
-    assert "not a" in message
+    assert "is not" in message
+
+
+def test_no_model_stands_in_for_itself() -> None:
+    with pytest.raises(ConfigurationError, match=r'fal:flux;as=flux: "flux" is not the id of another model'):
+        Terms.of(BackendEntry("fal", "flux", {"as": "flux"}))
 
 
 async def test_wrong_terms_stop_the_start(tmp_path: Path) -> None:
@@ -50,6 +58,8 @@ async def test_wrong_terms_stop_the_start(tmp_path: Path) -> None:
 
 def test_an_option_that_nobody_heeds_is_refused() -> None:
     entry = BackendEntry("fal", "flux", {"slots": "2", "price": "0.04", "colour": "red"})
-    with pytest.raises(ConfigurationError, match='no option "colour"; it knows slots, after, cap and price'):
+    with pytest.raises(
+        ConfigurationError, match='no option "colour"; it knows slots, after, cap, as and price'
+    ):
         entry.expect("price")
     BackendEntry("fal", "flux", {"after": "5m", "price": "0"}).expect("price")

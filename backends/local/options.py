@@ -9,7 +9,7 @@ from bot.core.errors import ConfigurationError
 from bot.core.settings import BackendEntry, Settings
 
 ENGINE = "backends.local.engine:create"
-_OPTIONS = frozenset({"slots", "device", "dtype"})
+_OPTIONS = frozenset({"slots", "device", "dtype", "as"})
 _DTYPES = ("", "float32", "float16", "bfloat16")
 
 
@@ -42,7 +42,7 @@ class LocalOptions:
         if unknown:
             raise ConfigurationError(
                 f"FAIRBRUSH_BACKENDS: {entry.name} has no option {unknown[0]!r}; "
-                "it knows slots, device and dtype."
+                "it knows slots, device, dtype and as."
             )
         dtype = entry.options.get("dtype", "")
         if dtype not in _DTYPES:

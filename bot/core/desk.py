@@ -24,6 +24,7 @@ from bot.core.ports import (
     StoredJob,
 )
 from bot.core.request import Image, ImageRequest, Requester, State
+from bot.core.standins import Swap
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +37,8 @@ class LiveJob:
     back; stop_by: monotonic time at which a backend that was asked to stop is left behind; unserved_since:
     since when no backend can run it; waiting_inside: jobs before it inside the backend; rejected, flagged:
     why pictures are withheld, or shown behind a spoiler, by index; money: US dollars that it cost; held:
-    that it may cost while it runs, None where it is free of charge.
+    that it may cost while it runs, None where it is free of charge; swap: what its backend was given in place
+    of the request, where another model stands in for its own.
     """
 
     job_id: str
@@ -69,6 +71,12 @@ class LiveJob:
     reference: str = ""
     money: float | None = None
     held: float | None = None
+    swap: Swap | None = None
+
+    @property
+    def made(self) -> ImageRequest:
+        """The request as its backend has it."""
+        return self.swap.of(self.request) if self.swap is not None else self.request
 
     def stopping(self) -> bool:
         """Whether a cancel was asked for; asked anew after each await."""
@@ -76,7 +84,7 @@ class LiveJob:
 
     def forget_attempt(self) -> None:
         """Drop what a failed attempt left behind."""
-        self.ref, self.waiting_inside, self.backend, self.held = None, None, "", None
+        self.ref, self.waiting_inside, self.backend, self.held, self.swap = None, None, "", None, None
         self.rejected.clear()
         self.flagged.clear()
         self.forget_pictures()

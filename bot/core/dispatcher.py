@@ -33,6 +33,7 @@ from bot.core.retries import pause, worth_retrying
 from bot.core.routing import Routing, Turn
 from bot.core.running import Running, drain, notice_silence
 from bot.core.settings import Settings
+from bot.core.standins import apart
 from bot.core.work import CANCEL_GRACE, Work
 
 log = logging.getLogger(__name__)
@@ -184,6 +185,10 @@ class Dispatcher:
 
     def _launch(self, lane: Lane, job: LiveJob, *, resumed: bool) -> None:
         job.backend, job.dispatched = lane.name, True
+        if resumed:
+            job.ref, job.swap = apart(job.ref)
+        else:
+            job.swap = self.routing.instead(lane, job)
         self._ledger.begin(job, lane)
         lane.running.add(job.job_id)
         work = Work(
@@ -255,7 +260,9 @@ class Dispatcher:
 
     async def _complete(self, lane: Lane, job: LiveJob, done: Done) -> None:
         """Write the pictures, then end the job."""
-        done = outcomes.licensed(self._ledger.priced(job, lane, done), lane.model(job.request.model))
+        done = outcomes.licensed(self._ledger.priced(job, lane, done), lane.model(job.made.model))
+        if job.swap is not None:
+            done = job.swap.told(job.request, done)
 
         def keep() -> Coroutine[Any, Any, Any]:
             return self._gallery.keep(job, done, backend=lane.name, now=self._clock.now())
@@ -270,7 +277,7 @@ class Dispatcher:
             await self._gallery.remove(names)
             raise
         lane.succeeded()
-        self._estimator.observe(lane.made_as(job.request), done.model, lane.name, done.device_seconds)
+        self._estimator.observe(lane.made_as(job.made), done.model, lane.name, done.device_seconds)
         if job.predicted is not None:
             self._estimator.observe_wait(job.predicted, self._clock.monotonic() - job.predicted_at)
 

@@ -86,7 +86,7 @@ class Gallery:
         Raises Unavailable where the disk is full.
         """
         images = [job.images[index] for index in sorted(job.images)]
-        kept = await asyncio.to_thread(self._keep, job.request, images, done, backend, now)
+        kept = await asyncio.to_thread(self._keep, job.made, images, done, backend, now)
         return tuple(replace(picture, spoiler=picture.index in job.flagged) for picture in kept)
 
     def _keep(

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bot.core.errors import AuthFailed, Fault, QuotaExceeded, RateLimited
 from bot.core.ports import Backend, Capabilities, Clock, Health, Model, Price
-from bot.core.request import ImageRequest
+from bot.core.request import ImageRequest, Limits
+from bot.core.standins import Swap, said, swap
 from bot.core.terms import Terms
 
 log = logging.getLogger(__name__)
 
 REST_FIRST, REST_MOST = 0.5, 60.0
+OFFERED_BY = 60  # seconds in which every backend should have said what it offers
 DOWN_MOST = 10.0  # seconds that a job waits for a backend that is down; then one is tried there
 
 UNKNOWN = Capabilities(models=())
@@ -27,7 +29,8 @@ UNKNOWN = Capabilities(models=())
 @dataclass(frozen=True, slots=True)
 class _Catalogue:
     """What follows from capabilities, worked out once for each: every request asks, and there may be hundreds
-    of models. hosted: whether any of them costs money."""
+    of models. models: by the names that they go by here, those that the default one stands in for among them;
+    hosted: whether any of them costs money."""
 
     of: Capabilities
     models: Mapping[str, Model]
@@ -39,7 +42,7 @@ class Lane:
     """One backend with its running jobs. terms: what the operator says about it. Monotonic times: rest_until:
     before it gets nothing new; last_sign: of its last event, for whichever job; loading_at: when it last said
     that it loads; down_since: since when it says that it is down. faults: failures in a row; trouble: why it
-    could not be asked last."""
+    could not be asked last; limits: the operator's; others: finds a model that any lane offers, by its id."""
 
     backend: Backend
     capabilities: Capabilities = UNKNOWN
@@ -52,6 +55,8 @@ class Lane:
     terms: Terms = field(default_factory=Terms)
     health: Health | None = None
     down_since: float | None = None
+    limits: Limits = field(default_factory=Limits)
+    others: Callable[[str], Model | None] = lambda name: None
     _catalogue: _Catalogue = field(default_factory=lambda: _Catalogue(UNKNOWN, {}, hosted=False))
 
     @property
@@ -143,24 +148,43 @@ class Lane:
     # --- what it can do ---
 
     def model(self, name: str | None) -> Model | None:
-        """The model with this id, or its default for None; None where it has no such model."""
+        """The model with this id, or the one that stands in for it here, or the default for None; None where
+        it has no such model."""
         if name is not None:
             return self._offer().models.get(name)
         models = self.capabilities.models
         return models[0] if models else None
 
+    def own(self, name: str | None) -> Model | None:
+        """The same without stand-ins: what it offers."""
+        return None if self.stands_in(name) else self.model(name)
+
+    def stands_in(self, name: str | None) -> bool:
+        """Whether requests for this model are made by another one here."""
+        found = self.model(name)
+        return found is not None and name is not None and found.id != name
+
     def _offer(self) -> _Catalogue:
         if self._catalogue.of is not self.capabilities:
             models = self.capabilities.models
             hosted = any(_costs(model) for model in models)
-            self._catalogue = _Catalogue(
-                self.capabilities, {model.id: model for model in reversed(models)}, hosted
-            )
+            named = {name: models[0] for name in self.terms.stands_for if models}
+            named |= {model.id: model for model in reversed(models)}
+            self._catalogue = _Catalogue(self.capabilities, named, hosted)
         return self._catalogue
 
+    def swap(self, request: ImageRequest) -> Swap | None:
+        """What is handed over in place of a request where another model stands in for its own."""
+        own = self.model(request.model)
+        if own is None or request.model is None or own.id == request.model:
+            return None
+        return swap(request, own, self.others(request.model), self.capabilities.params, self.limits)
+
     def made_as(self, request: ImageRequest) -> ImageRequest:
-        """The request at the size that is really made: a model works at its native area and enlarges, but for
-        an upscale, which is a pass at its full size."""
+        """The request as it is handed over, at the size that is really made: a model works at its native area
+        and enlarges, but for an upscale, which is a pass at its full size."""
+        if (swapped := self.swap(request)) is not None:
+            request = swapped.of(request)
         model = self.model(request.model)
         native = model.native_pixels if model else None
         if native is None or request.upscale:
@@ -169,12 +193,21 @@ class Lane:
         return replace(request, width=round(request.width * scale), height=round(request.height * scale))
 
     def can_run(self, request: ImageRequest) -> bool:
-        """Whether it offers the model and honours every field that is set."""
-        return self.offers(request.model, needs(request), request.scheduler)
+        """Whether it has the model, or one that stands in for it, and honours every field that is set."""
+        name, wanted = request.model, frozenset[str]()
+        if name is not None and self.stands_in(name):
+            wanted = said(request, self.others(name), self.limits)
+        return self.offers(name, needs(request), request.scheduler, wanted)
 
-    def offers(self, model: str | None, fields: frozenset[str], scheduler: str | None) -> bool:
-        """Whether it offers the model and this scheduler (None: any) and honours these fields."""
+    def offers(
+        self, model: str | None, fields: frozenset[str], scheduler: str | None, wanted: frozenset[str]
+    ) -> bool:
+        """Whether it has the model and this scheduler (None: any) and honours these fields. wanted: what has
+        to be honoured by a model that stands in for it, which fills in the rest; see standins.said()."""
         found = self.model(model)
+        if found is not None and model not in (None, found.id):
+            fields = fields - {"scheduler"} | wanted
+            scheduler = scheduler if "scheduler" in wanted else None
         if found is None or not fields <= self.capabilities.params:
             return False
         return scheduler is None or not found.schedulers or scheduler in (found.scheduler, *found.schedulers)
@@ -192,6 +225,19 @@ class Lane:
     def succeeded(self) -> None:
         """It works: forget its faults, though not what it asked for by a rate limit."""
         self.faults = 0
+
+
+async def tell_of_idle_stand_ins(lanes: Sequence[Lane], clock: Clock) -> None:
+    """Once all have said what they offer, or have had the time, the log says which `as` is for nothing."""
+    for _ in range(OFFERED_BY):
+        if all(lane.capabilities.models for lane in lanes):
+            break
+        await clock.sleep(1.0)
+    offered = {model.id for lane in lanes for model in lane.capabilities.models}
+    for lane in lanes:
+        for name in lane.terms.stands_for:
+            if name not in offered:
+                log.warning("FAIRBRUSH_BACKENDS: %s;as=%s: no backend offers that model", lane.name, name)
 
 
 def _costs(model: Model) -> bool:

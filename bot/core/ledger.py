@@ -27,8 +27,8 @@ class Ledger:
 
     def begin(self, job: LiveJob, lane: Lane) -> None:
         """A job runs on a lane, or still does after a restart: hold its estimate, as it was at its start."""
-        if job.held is None and lane.charges(job.request.model):
-            job.held = self._routing.price(lane, job.request)
+        if job.held is None and lane.charges(job.made.model):
+            job.held = self._routing.price(lane, job.made)
         if job.held is not None and not self._budget.held(job.job_id):
             self._budget.hold(job.job_id, lane.name, job.group.requester, job.held)
 
@@ -37,8 +37,8 @@ class Ledger:
         offered no more."""
         if done.money is not None or job.held is None:
             return done
-        charged = lane.charges(job.request.model)
-        money = lane.price(job.request, done.device_seconds) if charged else job.held
+        charged = lane.charges(job.made.model)
+        money = lane.price(job.made, done.device_seconds) if charged else job.held
         return replace(done, money=money)
 
     def lost(self, job: LiveJob, error: BaseException, *, left_behind: bool) -> float | None:

@@ -68,12 +68,14 @@ class Offer:
         return tuple(dict.fromkeys(lane.name.partition(":")[0] for lane in self._offering(model)))
 
     def checks_content(self, model: str | None) -> bool:
-        """Whether every backend of a model (None: the default one) looks at its pictures itself."""
-        lanes = self._offering(model)
+        """Whether every backend that may make pictures for a model (None: the default one) looks at them
+        itself."""
+        lanes = [lane for lane in self._lanes if lane.model(model) is not None]
         return bool(lanes) and all(lane.capabilities.checks_content for lane in lanes)
 
     def _offering(self, model: str | None) -> Sequence[Lane]:
-        return [lane for lane in self._lanes if lane.model(model) is not None]
+        """Without those where another model stands in for it: what only they could do is not promised."""
+        return [lane for lane in self._lanes if lane.own(model) is not None]
 
 
 def _together(same: Sequence[tuple[Model, bool]]) -> Model:

@@ -2,13 +2,13 @@
 
     {"fairbrush": 1,       the schema's version
      "prompt", "negative_prompt", "width", "height", "steps", "guidance_scale", "scheduler", "strength",
-     "model",              as asked for; null: the default
+     "model",              the one that made it; null: the default
      "seed",               this picture's own
      "upscale": true,      made from a picture of half the sides, in a second pass at this size
      "source",             the result that it was made from ("7K2QABCD", "7K2QABCD #2")
      "index", "count",     picture `index` (0-based) of `count`
      "backend", "created", "software",
-     "applied": {...},     what the backend really used where it differs
+     "applied": {...},     what was really used where it differs from what was asked for
      "notes": [...]}       for people
 
 It knows no file format: stamps.py puts recipes into pictures.

@@ -1,6 +1,7 @@
 """Results that are made again: the same with another seed, varied, made larger, changed; and deleted.
 
-Everything ends in an ordinary submission, checked as any other. Whoever presses is its author; members of a
+Everything ends in an ordinary submission, checked as any other, for the model that was asked for, whichever
+stood in for it. Whoever presses is its author; members of a
 guild may press on each other's results.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -20,7 +21,8 @@ from bot.core.intake import Acknowledge, Submission, Ticket, input_names
 from bot.core.options import Options, merge, options_from_json
 from bot.core.patience import Tasks
 from bot.core.ports import Store, StoredGroup, StoredJob, StoredPicture
-from bot.core.request import ImageRequest, Limits, Requester
+from bot.core.recipe import recipe_options
+from bot.core.request import JSON, ImageRequest, Limits, Requester
 from bot.core.resolve import UPSCALE_STRENGTH, VARY_STRENGTH, as_options
 from bot.core.results import request_of, shown_pictures
 
@@ -140,7 +142,24 @@ class Remakes:
         if index is None:
             return options_from_json((await self.seen(group_id, by)).options)
         _, job, picture = await self._pictured(group_id, index, by)
-        return replace(as_options(request_of(job)), seed=picture.seed, count=1)
+        options = replace(as_options(request_of(job)), seed=picture.seed, count=1)
+        return self._as_made(options, picture)
+
+    def _as_made(self, options: Options, picture: StoredPicture) -> Options:
+        """With the model that stood in for the one asked for, and its values, where that is offered."""
+        made = picture.recipe.get("model")
+        swapped = isinstance(made, str) and _changed(picture).get("model") == made
+        if not swapped or not any(lane.own(str(made)) for lane in self._dispatcher.lanes):
+            return options
+        known = recipe_options(picture.recipe)
+        return replace(
+            options,
+            model=known.model,
+            steps=known.steps,
+            guidance_scale=known.guidance_scale,
+            scheduler=known.scheduler,
+            strength=None if picture.recipe.get("strength") is None else options.strength,
+        )
 
     # --- delete ---
 
@@ -218,6 +237,11 @@ def _kin(options: Options, request: ImageRequest) -> Options:
         for said, was in ((options.width, request.width), (options.height, request.height))
     )
     return replace(options, upscale=request.upscale and same, source=request.source)
+
+
+def _changed(picture: StoredPicture) -> Mapping[str, JSON]:
+    applied = picture.recipe.get("applied")
+    return applied if isinstance(applied, Mapping) else {}
 
 
 def _source(stored: StoredGroup, index: int) -> str:

@@ -84,7 +84,7 @@ def _from(job: StoredJob, picture: StoredPicture) -> ImageRequest | None:
 def _can_vary(job: StoredJob, picture: StoredPicture, lanes: Sequence[Lane]) -> bool:
     """Whether some backend takes a picture of this model to start from."""
     request = _from(job, picture)
-    return request is not None and any(lane.can_run(request) for lane in lanes)
+    return request is not None and any(_makes(lane, request) for lane in lanes)
 
 
 def _can_upscale(job: StoredJob, picture: StoredPicture, lanes: Sequence[Lane], limits: Limits) -> bool:
@@ -99,7 +99,12 @@ def _can_upscale(job: StoredJob, picture: StoredPicture, lanes: Sequence[Lane], 
         check_work(larger, limits, 1)
     except InvalidRequest:
         return False
-    return any(lane.can_run(larger) for lane in lanes)
+    return any(_makes(lane, larger) for lane in lanes)
+
+
+def _makes(lane: Lane, request: ImageRequest) -> bool:
+    """Whether a new request such as this one may be promised: what stands in for a model is not offered."""
+    return lane.own(request.model) is not None and lane.can_run(request)
 
 
 def _remedy(group: StoredGroup, lanes: Sequence[Lane], limits: Limits) -> Mapping[str, JSON]:
@@ -113,7 +118,7 @@ def _remedy(group: StoredGroup, lanes: Sequence[Lane], limits: Limits) -> Mappin
         request = request_of(failed)
     except ProtocolError:
         return {}
-    models = (lane.model(request.model) for lane in lanes if lane.can_run(request))
+    models = (lane.model(request.model) for lane in lanes if _makes(lane, request))
     model = next((model for model in models if model is not None and model.native_pixels is None), None)
     if model is None or request.upscale:
         return {}

@@ -20,7 +20,9 @@ from bot.core.estimator import Estimator
 from bot.core.fairqueue import Entry
 from bot.core.lanes import Lane, needs
 from bot.core.messages import price as dollars
+from bot.core.ports import Model
 from bot.core.request import ImageRequest, Requester
+from bot.core.standins import Swap, note, said
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +32,13 @@ UNIT = ImageRequest("", 512, 512, 30, 7.5, 0)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What jobs of one kind ask for. level: of how many `after` their wait is over; least: US dollars that
-    they cost at least, wherever they cost any."""
+    """What jobs of one kind ask for. wanted: what stand-ins for the model have to honour besides; level: of
+    how many `after` their wait is over; least: US dollars that they cost at least, wherever they cost any."""
 
     model: str | None
     fields: frozenset[str]
     scheduler: str | None
+    wanted: frozenset[str]
     avoid: frozenset[str]
     level: int
     least: float
@@ -48,11 +51,15 @@ class Routing:
         self.lanes = lanes
         self.budget = budget
         self._estimator = estimator
+        self._asked: dict[str, Model] = {}
+        self._stood_for = dict.fromkeys(name for lane in lanes for name in lane.terms.stands_for)
+        for lane in lanes:
+            lane.others = self.offered
         self._steps = sorted({lane.terms.after for lane in lanes})
         self._spent: dict[str, float] = {}
         self._spent_at = self._idle_at = -1
         self._idle_until = -math.inf
-        self._kinds = {"": Kind(None, frozenset(), None, frozenset(), 0, 0.0)}
+        self._kinds = {"": Kind(None, frozenset(), None, frozenset(), frozenset(), 0, 0.0)}
 
     # --- kinds ---
 
@@ -61,7 +68,13 @@ class Routing:
         request, level = job.request, bisect_right(self._steps, 0.0)
         least = _rounded_down(self._least(request))
         fields, avoid = needs(request), frozenset(job.avoid)
-        return self._named(Kind(request.model, fields, request.scheduler, avoid, level, least))
+        wanted = self._wanted(request)
+        return self._named(Kind(request.model, fields, request.scheduler, wanted, avoid, level, least))
+
+    def _wanted(self, request: ImageRequest) -> frozenset[str]:
+        if request.model is None or request.model not in self._stood_for:
+            return frozenset()
+        return said(request, self.offered(request.model), self.lanes[0].limits)
 
     def after(self, kind: str, wait: float) -> str:
         """The kind of such a job that would wait so many seconds in all for what is free of charge."""
@@ -71,7 +84,7 @@ class Routing:
     def _named(self, kind: Kind) -> str:
         parts = (
             kind.model or "",
-            *map(",".join, map(sorted, (kind.fields, kind.avoid))),
+            *map(",".join, map(sorted, (kind.fields, kind.wanted, kind.avoid))),
             kind.scheduler or "",
         )
         name = "\n".join((*parts, str(kind.level), f"{kind.least:g}", "" if kind.model is None else "="))
@@ -86,7 +99,12 @@ class Routing:
     def prices(self) -> Sequence[object]:
         """All that kinds follow from but jobs: where it changes, they are to be named anew. Times count where
         they halve or double."""
-        return [
+        stood_for = [(name, self.offered(name)) for name in self._stood_for]
+        best = [
+            (name, model and (model.steps, model.guidance_scale, model.scheduler))
+            for name, model in stood_for
+        ]
+        return best + [
             (model.id, model.price, math.floor(math.log2(self._estimator.cost(UNIT, model.id, lane.name))))
             for lane in self.lanes
             for model in lane.capabilities.models
@@ -99,7 +117,7 @@ class Routing:
         return [
             lane
             for lane in self.lanes
-            if lane.name not in of.avoid and lane.offers(of.model, of.fields, of.scheduler)
+            if lane.name not in of.avoid and lane.offers(of.model, of.fields, of.scheduler, of.wanted)
         ]
 
     def allowed(self, kind: str) -> list[Lane]:
@@ -121,6 +139,27 @@ class Routing:
     def least(self, kind: str) -> float:
         """US dollars that any such job costs at least, where it costs any."""
         return self._kinds[kind].least
+
+    # --- stand-ins ---
+
+    def offered(self, name: str) -> Model | None:
+        """The model with this id as a lane offers it, or did last; None where none ever has."""
+        if found := next((model for lane in self.lanes if (model := lane.own(name)) is not None), None):
+            self._asked[name] = found
+        return self._asked.get(name)
+
+    def instead(self, lane: Lane, job: LiveJob) -> Swap | None:
+        """What a lane is given now in place of a job's request where its model stands in for that one."""
+        request = job.request
+        own, swapped = lane.model(request.model), lane.swap(request)
+        if swapped is None or own is None or request.model is None:
+            return None
+        there = [
+            each for each in self.offering(self.kind(job)) if each.up and not each.stands_in(request.model)
+        ]
+        why = "the wait would have been long" if lane.charges(request.model) else "it was busy"
+        why = why if there else "it could not be had"
+        return replace(swapped, note=note(own, self.offered(request.model), request.model, why))
 
     # --- a free slot ---
 
@@ -148,13 +187,14 @@ class Routing:
         self._idle_until, self._idle_at = now + IDLE, self.budget.changes
 
     def best(self, lanes: Sequence[Lane], request: ImageRequest) -> Lane:
-        """The one that makes a request: free of charge, healthy, fast, cheap, in this order."""
+        """The one that makes a request: free of charge, healthy, by the model itself, fast, cheap, in this
+        order."""
         return min(lanes, key=lambda lane: self._rank(lane, request))
 
-    def _rank(self, lane: Lane, request: ImageRequest) -> tuple[bool, bool, bool, float, float]:
-        seconds = self.seconds(lane, request)
+    def _rank(self, lane: Lane, request: ImageRequest) -> tuple[bool, bool, bool, bool, float, float]:
+        seconds, name = self.seconds(lane, request), request.model
         money = lane.price(request, seconds)
-        return lane.charges(request.model), not lane.up, lane.faults > 0, seconds, money
+        return lane.charges(name), not lane.up, lane.faults > 0, lane.stands_in(name), seconds, money
 
     def seconds(self, lane: Lane, request: ImageRequest) -> float:
         """Device-seconds that a request is expected to take there."""

@@ -37,8 +37,8 @@ class Secret:
         return hash(self._value)
 
 
-CORE_OPTIONS: Final = ("slots", "after", "cap")
-"""What an entry of FAIRBRUSH_BACKENDS may say about any backend; see bot.core.lanes."""
+CORE_OPTIONS: Final = ("slots", "after", "cap", "as")
+"""What an entry of FAIRBRUSH_BACKENDS may say about any backend; see bot.core.terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class BackendEntry:
         return value
 
     def expect(self, *own: str) -> None:
-        """Refuse options that neither the core (slots, after, cap) nor this kind of backend, which knows
+        """Refuse options that neither the core (slots, after, cap, as) nor this kind of backend, which knows
         `own`, would heed; for its create(). Raises ConfigurationError."""
         known = (*CORE_OPTIONS, *own)
         unknown = next((option for option in self.options if option not in known), None)

@@ -1,4 +1,4 @@
-"""What an operator says about one backend, whatever its kind: slots, after, cap. Knows no backend."""
+"""What an operator says about one backend, whatever its kind: slots, after, cap, as. Knows no backend."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _AFTER: Final = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 class Terms:
     """Options of an entry of FAIRBRUSH_BACKENDS. slots: jobs at a time, None: as the backend says; after:
     seconds that a request would wait for what is free of charge before this is paid for; cap: US dollars that
-    it may cost in a day (UTC)."""
+    it may cost in a day (UTC); stands_for: ids of other models whose requests its default model may make."""
 
     slots: int | None = None
     after: float = 600.0
     cap: float = 1.0
+    stands_for: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, entry: BackendEntry) -> Terms:
         """Those of an entry. Raises ConfigurationError, which names the entry and what is allowed."""
-        return cls(_slots(entry), _after(entry), entry.number("cap", cls().cap))
+        return cls(_slots(entry), _after(entry), entry.number("cap", cls().cap), _as(entry))
 
 
 def _slots(entry: BackendEntry) -> int | None:
@@ -47,6 +48,18 @@ def _after(entry: BackendEntry) -> float:
     if found is None:
         raise _wrong(entry, "after", "a time such as 90s, 10m or 2h")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def _as(entry: BackendEntry) -> tuple[str, ...]:
+    text = entry.options.get("as")
+    if text is None:
+        return ()
+    names = tuple(name.strip() for name in text.split("+"))
+    if not all(names):
+        raise _wrong(entry, "as", "the id of a model, or several with + between them")
+    if entry.target in names or entry.options.get("model") in names:
+        raise _wrong(entry, "as", "the id of another model than its own")
+    return tuple(dict.fromkeys(names))
 
 
 def _wrong(entry: BackendEntry, option: str, allowed: str) -> ConfigurationError:

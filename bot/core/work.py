@@ -140,6 +140,8 @@ class Work:
     async def _hand_over(self) -> None:
         job = self.job
         request = await self._gallery.with_inputs(job)
+        if job.swap is not None:
+            request = job.swap.of(request)
         await self._keep(await self.lane.backend.submit(request, job_id=job.job_id))
         if job.stopping() and await self.ask_to_stop() is CancelOutcome.UNSUPPORTED:
             raise Cancelled("Cancelled.")
@@ -147,9 +149,9 @@ class Work:
     async def _keep(self, ref: RemoteRef) -> None:
         """Store how the job is found again, before anything else is asked of the backend."""
         job = self.job
-        job.ref = ref
+        job.ref, kept = ref, job.swap.kept(ref) if job.swap is not None else ref
         self._last_sign = math.inf  # a slow disk is not the backend's silence
-        await insist(lambda: self._store.save_ref(job.job_id, attempt=job.attempt, ref=ref), self._clock)
+        await insist(lambda: self._store.save_ref(job.job_id, attempt=job.attempt, ref=kept), self._clock)
         self._heard()
 
     def _heard(self) -> None:
