@@ -141,6 +141,7 @@ async def test_a_prompt_becomes_a_picture_by_way_of_place_progress_and_preview(
         start = v.backend.hold("start")
         await v.ask("a first colour")
         await start.reached.wait()
+        await expect(page.locator("#generate")).to_be_enabled()  # the page has heard that it was accepted
         await page.locator(".example").nth(2).click()
         await expect(page.locator("#prompt")).to_have_value("example 2")
         await page.keyboard.press("Control+Enter")
