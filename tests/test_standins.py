@@ -9,16 +9,23 @@ from typing import Any
 
 import pytest
 
+from backends.fal import build
 from bot import doctor as doctors
+from bot.config import parse_backends
 from bot.core.errors import InvalidRequest, Unavailable
-from bot.core.ports import Health
-from bot.core.request import ImageRequest, ImageResult, Requester, State
-from bot.core.settings import BackendEntry, Settings
+from bot.core.ports import Health, Model, RemoteRef
+from bot.core.request import ImageRequest, ImageResult, Limits, Requester, State
+from bot.core.settings import BackendEntry, Secret, Settings
+from bot.core.standins import Swap, apart, swap
 from bot.core.studio import Submission
+from bot.store.sqlite import open_store
 from tests.fakes.backend import FAKE_MODEL, PARAMS, FakeBackend, Hold
-from tests.fakes.house import House
+from tests.fakes.clock import HurriedClock
+from tests.fakes.fal import FalFake
+from tests.fakes.house import House, house
 from tests.fakes.memory_store import Data, MemoryStore
 from tests.fakes.paid import OTHER_MODEL, PRICE, flux, hosted, lane_of, local, paid, spent
+from tests.hosted_contract import as_stored
 
 ANN = Requester("notebook", "g1", "ann")
 FLUX = replace(
@@ -33,6 +40,7 @@ FLUX = replace(
 )
 PLAIN = frozenset({"steps", "guidance_scale", "seed"})
 LONG = "Made by Flux instead of Flat colours: the wait would have been long."
+LONG_AT_FAL = "Made by flux/schnell instead of sd-turbo: the wait would have been long."
 LICENCE = "FLUX licence: not for commercial use."
 AS = {"as": "fake", "after": "30s", "cap": "9"}
 
@@ -154,6 +162,23 @@ async def test_what_waits_for_a_model_that_is_gone_is_made_by_its_stand_in(tmp_p
         hold.release()
 
 
+async def test_after_a_restart_what_is_not_reached_yet_is_waited_for_too(tmp_path: Path) -> None:
+    free, other, data = local(), hired(), Data()
+    async with together(tmp_path, free, other, store=MemoryStore(data)) as home:
+        await busy(home, free)
+        await home.ask("a flat colour", key="k")
+        await home.clock.advance(1.0)
+        home.app._backends.clear()
+    other.submitted.clear()
+    async with together(tmp_path, local(models=()), other, store=MemoryStore(data)) as home:
+        await home.clock.advance(20.0)
+        assert other.submitted == []
+        await home.clock.advance(15.0)
+        assert len(other.submitted) > 0
+        result = await shown(home, "k")
+        assert result.notes[0] == "Made by Flux instead of fake: it could not be had."
+
+
 async def test_a_backend_that_is_down_is_waited_for_as_long_as_a_busy_one(tmp_path: Path) -> None:
     free, other = local(), hired()
     free.ok = Health(False, detail="no connection")
@@ -255,6 +280,60 @@ async def test_again_and_upscale_mean_the_model_that_was_asked_for(tmp_path: Pat
         larger = await home.studio.upscale(group, 0, Submission(ANN, "larger", {"page": "larger"}))
         assert larger.requests[0].model == "fake"
         assert (await shown(home, "larger")).backend == "local:"
+
+
+async def test_the_example_in_the_guide_overflows_and_a_store_on_disk_keeps_it(tmp_path: Path) -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "backends.md").read_text(encoding="utf-8")
+    (line,) = [line for line in guide.splitlines() if ";as=" in line and "FAIRBRUSH_BACKENDS=" in line]
+    entries = parse_backends(line.strip().removeprefix("FAIRBRUSH_BACKENDS="))
+    turbo = replace(FAKE_MODEL, id="stabilityai/sd-turbo", title="stabilityai/sd-turbo", steps=1)
+    free, fake, quick = FakeBackend(entries[0].name, models=(turbo,)), FalFake(), HurriedClock()
+    await fake.start()
+    settings = Settings(
+        tmp_path, backends=entries, service_urls={"fal": fake.url}, secrets={"FAL_KEY": Secret(fake.secret)}
+    )
+    other = build(entries[1].target, settings, clock=quick.clock)
+    store = await open_store(tmp_path / "fairbrush.sqlite3")
+    async with house(tmp_path, backends=(free, other), entries=entries, store=store) as home:
+        hold = await busy(home, free)
+        await home.ask("a flat colour", key="k")
+        await home.clock.advance(290.0)
+        assert fake.attempts == 0
+        await home.until_passing(lambda: bool(home.page("k").delivered), step=1.0)
+        result = home.page("k").delivered[0]
+        assert (result.state, result.model) == (State.DONE, "fal-ai/flux/schnell")
+        assert result.notes[0] == LONG_AT_FAL
+        (job,) = fake.jobs.values()
+        assert (job.body["num_inference_steps"], job.body["guidance_scale"]) == (4, 3.5)
+        assert result.money == pytest.approx(0.003 * 64 * 64 / 2**20)
+        hold.release()
+    await fake.stop()
+
+
+@pytest.mark.parametrize("asked", [None, FAKE_MODEL])
+def test_what_takes_its_schedulers_gets_one_that_it_has(asked: Model | None) -> None:
+    request = ImageRequest("x", 64, 64, 4, 7.5, 7, scheduler="Euler", model="fake")
+    own = replace(FLUX, scheduler="DDIM", schedulers=("DDIM", "UniPC"))
+    assert swap(request, own, asked, PARAMS, Limits()).scheduler == "DDIM"
+    kept = swap(replace(request, scheduler="UniPC"), own, asked, PARAMS, Limits())
+    assert kept.of(request).scheduler == "UniPC"
+    assert swap(request, own, asked, PLAIN, Limits()).scheduler is None
+
+
+def test_what_is_filled_in_stays_within_the_operator_s_limits() -> None:
+    request = ImageRequest("x", 64, 64, 4, 3.0, 7, scheduler="Euler", model="fake")
+    made = swap(request, FLUX, FAKE_MODEL, PLAIN, Limits(max_steps=5, max_guidance=3.0))
+    assert (made.steps, made.guidance_scale) == (5, 3.0)
+
+
+def test_a_stored_reference_gives_both_again() -> None:
+    given_up = Swap("flux", 4, 3.5, None, 0.6, "A note.")
+    kept = given_up.kept(RemoteRef("fal:flux", {"job": "a"}))
+    assert apart(as_stored(kept)) == (RemoteRef("fal:flux", {"job": "a"}), given_up)
+    plain = RemoteRef("fal:flux", {"job": "a"})
+    assert apart(plain) == (plain, None)
+    damaged = RemoteRef("fal:flux", {"job": "a", "instead": {"model": "flux"}})
+    assert apart(damaged) == (plain, None)
 
 
 # --- trouble ----------------------------------------------------------------------------------------------

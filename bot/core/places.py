@@ -173,8 +173,8 @@ class Places:
         found.groups[group.group_id] = group
         group.position = _position(group.position, place, ahead.jobs(crew.mask), low, high, first=first)
         group.by = clock.now() + high
-        if crew.paid and crew.nominal > 0.0:
-            wait = clock.monotonic() - group.since + ahead.work(crew.own) / crew.nominal
+        if crew.paid and (crew.nominal > 0.0 or not crew.mask):
+            wait = clock.monotonic() - group.since + ahead.work(crew.own) / (crew.nominal or 1.0)
             self._queue.set_kind(job.job_id, self._routing.after(entry.kind, wait))
 
     def _note_unserved(self, found: Snapshot, job: LiveJob, entry: Entry) -> None:

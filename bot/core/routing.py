@@ -124,7 +124,7 @@ class Routing:
         """Of these, those that such jobs may have by now: paid ones where nothing is free of charge, or the
         wait is over their `after`."""
         of, offering = self._kinds[kind], self.offering(kind)
-        if all(lane.charges(of.model) for lane in offering):
+        if all(lane.charges(of.model) for lane in offering) and not self._may_come(of.model):
             return offering
         return [
             lane
@@ -147,6 +147,12 @@ class Routing:
         if found := next((model for lane in self.lanes if (model := lane.own(name)) is not None), None):
             self._asked[name] = found
         return self._asked.get(name)
+
+    def _may_come(self, name: str | None) -> bool:
+        """Whether a model that has stand-ins has not been offered since the start, and may be by a backend
+        that was not reached yet."""
+        unknown = name in self._stood_for and self.offered(str(name)) is None
+        return unknown and not all(lane.capabilities.models for lane in self.lanes)
 
     def instead(self, lane: Lane, job: LiveJob) -> Swap | None:
         """What a lane is given now in place of a job's request where its model stands in for that one."""
