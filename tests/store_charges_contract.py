@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.core.ports import Charge, Outcome, Store
 from bot.core.request import State
-from tests.fakes.groups import a_group, begin, done, end, queue, the_job
+from tests.fakes.groups import a_group, done, end, queue, the_job
 
 FAILED = Outcome(State.FAILED, money=0.04)
 
