@@ -294,7 +294,8 @@ async def test_the_example_in_the_guide_overflows_and_a_store_on_disk_keeps_it(t
     )
     other = build(entries[1].target, settings, clock=quick.clock)
     store = await open_store(tmp_path / "fairbrush.sqlite3")
-    async with house(tmp_path, backends=(free, other), entries=entries, store=store) as home:
+    more = {"entries": entries, "store": store, "job_timeout": 3600.0}
+    async with house(tmp_path, backends=(free, other), **more) as home:  # type: ignore[arg-type]
         hold = await busy(home, free)
         await home.ask("a flat colour", key="k")
         await home.clock.advance(290.0)
