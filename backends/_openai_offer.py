@@ -34,7 +34,7 @@ from bot.core.errors import ConfigurationError
 from bot.core.ports import Model, Price
 from bot.core.request import JSON, ImageRequest
 from bot.core.schedulers import SCHEDULERS
-from bot.core.settings import BackendEntry
+from bot.core.settings import SIZE, BackendEntry
 
 OPTIONS: Final = (
     *("price", "quality", "previews", "size", "sizes", "params", "edits", "format", "steps", "guidance"),
@@ -55,7 +55,6 @@ _NAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     }
 )
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}\Z")
-_SIZE: Final = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +254,7 @@ def _numbers(entry: BackendEntry, card: Mapping[str, JSON]) -> dict[str, Any]:
         said["steps"] = int(steps)
     if "guidance" not in entry.options and isinstance(guidance, int | float) and 0 <= guidance <= 100:
         said["guidance_scale"] = float(guidance)
-    size = _SIZE.match(str(card.get("default_size")))
+    size = SIZE.fullmatch(str(card.get("default_size")))
     if size is not None and not {"size", "sizes"} & set(entry.options):
         said |= {"width": int(size[1]), "height": int(size[2])}
     return said
@@ -299,7 +298,7 @@ def _price(entry: BackendEntry) -> float | None:
 
 
 def _size(entry: BackendEntry, option: str, text: str) -> Size:
-    if (found := _SIZE.match(text)) is None:
+    if (found := SIZE.fullmatch(text)) is None:
         raise _wrong(entry, option, f'"{text}" is no size such as 1024x1024')
     return int(found[1]), int(found[2])
 

@@ -41,7 +41,6 @@ _SETTING: Final = "FAIRBRUSH_FAL_URL"
 _SLOTS: Final = 2  # jobs at a time of an account that is new there
 _MODEL: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*){1,4}", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_SIZE: Final = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
 _ENDS: Final = (400, 422, 499, 500, 502, 503, 504)
 """Statuses of a response that tell how the job ended."""
 _PLAIN: Final = frozenset({"steps", "guidance_scale", "seed"})
@@ -306,14 +305,12 @@ def _known(entry: BackendEntry, *, paid: bool) -> Known:
 
 def _model(entry: BackendEntry, known: Known) -> Model:
     licence, commercial = licence_of(entry.target)
-    size = _SIZE.fullmatch(entry.options.get("size", f"{known.side}x{known.side}"))
-    if size is None:
-        raise ConfigurationError(f"FAIRBRUSH_BACKENDS: {entry.name};size= must be as in size=1024x1024")
+    width, height = entry.size((known.side, known.side))
     return Model(
         id=entry.target,
         title=entry.target.removeprefix("fal-ai/"),
-        width=int(size[1]),
-        height=int(size[2]),
+        width=width,
+        height=height,
         steps=max(1, int(entry.number("steps", known.steps))),
         guidance_scale=entry.number("guidance", known.guidance_scale),
         licence=licence,

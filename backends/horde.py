@@ -31,7 +31,7 @@ from backends._http import Http, Missing, poll_delays
 from backends._remote import Remote
 from backends._wire import Ended, Facts, Finished, Found, Handle, Look, Waiting, Wire, Working, one_by_one
 from bot import program_version
-from bot.core.errors import ConfigurationError, InvalidRequest, ProtocolError, Unavailable
+from bot.core.errors import InvalidRequest, ProtocolError, Unavailable
 from bot.core.ports import Backend, CancelOutcome, Capabilities, Clock, Model
 from bot.core.request import JSON, MAX_SEED, ImageRequest
 from bot.core.settings import BackendEntry, Settings
@@ -46,7 +46,6 @@ _PARAMS: Final = frozenset(
 _SLOTS, _ANONYMOUS_SLOTS = 4, 2
 _IMPOSSIBLE_SECONDS: Final = 60.0
 _ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
-_SIZE: Final = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})\Z")
 _WITHHELD: Final = "The volunteer's content check kept the picture back."
 
 
@@ -236,16 +235,19 @@ def build(
 
 
 def _best(entry: BackendEntry) -> Callable[[Model], Model]:
-    """What an entry says that its models do best."""
-    options: dict[str, int | float] = {}
-    if "size" in entry.options:
-        if (size := _SIZE.match(entry.options["size"])) is None:
-            raise ConfigurationError(
-                f"FAIRBRUSH_BACKENDS: {entry.name};size={entry.options['size']} is no size such as 512x512."
-            )
-        options |= {"width": int(size[1]), "height": int(size[2])}
-    if "steps" in entry.options:
-        options["steps"] = max(1, round(entry.number("steps", 25)))
-    if "guidance" in entry.options:
-        options["guidance_scale"] = entry.number("guidance", 7.0)
-    return lambda model: replace(model, **options)  # type: ignore[arg-type]  # each of its field's type
+    """What an entry says that its models do best; each keeps its own where nothing is said."""
+    entry.size((512, 512))  # what is wrong is told at the start, before the models are known
+    entry.number("steps", 25)
+    entry.number("guidance", 7.0)
+
+    def best(model: Model) -> Model:
+        width, height = entry.size((model.width, model.height))
+        return replace(
+            model,
+            width=width,
+            height=height,
+            steps=max(1, round(entry.number("steps", model.steps))),
+            guidance_scale=entry.number("guidance", model.guidance_scale),
+        )
+
+    return best

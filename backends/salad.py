@@ -43,7 +43,6 @@ ADDRESS: Final = "https://api.salad.com"
 _SETTING: Final = "FAIRBRUSH_SALAD_URL"
 PER_MINUTE: Final = 240
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,61}[a-z0-9]")
-_SIZE: Final = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})")
 _OPTIONS: Final = (
     "api",
     "price",
@@ -152,15 +151,8 @@ def _price(entry: BackendEntry, *, paid: bool) -> Price | None:
 
 
 def _size(entry: BackendEntry, model: str) -> tuple[int, int]:
-    text = entry.options.get("size")
-    if text is None:
-        side = 1024 if "xl" in model.lower() else 768 if "2-1" in model or "2.1" in model else 512
-        return side, side
-    if (found := _SIZE.fullmatch(text)) is None:
-        raise ConfigurationError(
-            f'FAIRBRUSH_BACKENDS: {entry.name};size={text}: "{text}" is not a size, as in 1024x1024.'
-        )
-    return int(found[1]), int(found[2])
+    side = 1024 if "xl" in model.lower() else 768 if "2-1" in model or "2.1" in model else 512
+    return entry.size((side, side))
 
 
 def _whole(entry: BackendEntry, option: str, default: int) -> int:

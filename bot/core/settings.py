@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,9 @@ class Secret:
         return hash(self._value)
 
 
+SIZE: Final = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})", re.ASCII)
+"""WxH in pixels, as an entry's options and servers' cards say it."""
+
 CORE_OPTIONS: Final = ("slots", "after", "cap", "as")
 """What an entry of FAIRBRUSH_BACKENDS may say about any backend; see bot.core.terms."""
 
@@ -63,6 +67,17 @@ class BackendEntry:
                 f'FAIRBRUSH_BACKENDS: {self.name};{option}={text}: "{text}" is not a number of 0 or more.'
             )
         return value
+
+    def size(self, default: tuple[int, int]) -> tuple[int, int]:
+        """The option `size`, as in 1024x1024: width and height in pixels. Raises ConfigurationError."""
+        text = self.options.get("size")
+        if text is None:
+            return default
+        if (found := SIZE.fullmatch(text)) is None:
+            raise ConfigurationError(
+                f'FAIRBRUSH_BACKENDS: {self.name};size={text}: "{text}" is not a size, as in size=1024x1024.'
+            )
+        return int(found[1]), int(found[2])
 
     def expect(self, *own: str) -> None:
         """Refuse options that neither the core (slots, after, cap, as) nor this kind of backend, which knows
