@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -32,6 +33,7 @@ PICTURES: Final = 64 * 2**20
 
 _READ: Final = 2**16  # characters of a text that are looked at
 _QUERY: Final = re.compile(r"(https?://[^\s\"'<>?]*)\?[^\s\"'<>]*", re.IGNORECASE)
+_MOST: Final = sys.float_info.max
 _SPACE: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _SAYS: Final = ("message", "detail", "error", "title", "errors", "msg", "description")
 _STACK: Final = re.compile(r"Traceback \(most recent|File \"[^\"]*\", line \d|\n\s+at \S+ \(")
@@ -48,6 +50,13 @@ def plain(text: str, secrets: Collection[str] = (), most: int = 300) -> str:
         text = text.replace(secret, "***")
     text = _SPACE.sub(" ", _QUERY.sub(r"\1?***", text)).strip()
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def number(value: JSON, low: float = -_MOST, high: float = _MOST) -> float | None:
+    """A JSON number from low to high; None for anything else, also true, false and what no float holds."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+        return float(value)
+    return None
 
 
 def said(value: JSON, depth: int = 4) -> str:

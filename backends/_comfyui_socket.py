@@ -18,10 +18,11 @@ import logging
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeGuard
+from typing import Final
 
 from aiohttp import WSMsgType
 
+from backends._answers import number
 from backends._http import Backoff, Http
 from bot.core.errors import FairbrushError
 from bot.core.ports import Clock
@@ -151,9 +152,9 @@ class Socket:
         elif kind == "executing":
             self._current = ""
         elif kind == "progress":
-            step, total = data.get("value"), data.get("max")
+            step, total = number(data.get("value"), -1e9, 1e9), number(data.get("max"), -1e9, 1e9)
             self._current, sight.running = prompt_id, True
-            if _is_number(step) and _is_number(total):
+            if step is not None and total is not None:
                 sight.progress(str(data.get("node")), int(step), int(total))
 
     def _binary(self, frame: bytes) -> None:
@@ -171,7 +172,3 @@ class Socket:
     def _show(self, prompt_id: str, picture: bytes) -> None:
         if (sight := self._sights.get(prompt_id)) is not None:
             sight.preview = picture
-
-
-def _is_number(value: JSON) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and abs(value) < 1e9

@@ -13,6 +13,7 @@ from typing import Final
 
 from PIL import Image as Raster
 
+from backends._answers import number
 from backends._http import Answer, raise_for
 from backends._licences import licence_of
 from bot.core.errors import ContentRejected, InvalidRequest, ProtocolError, QuotaExceeded, Unavailable
@@ -201,7 +202,7 @@ def models_in(listing: JSON, target: str, *, anonymous: bool) -> tuple[Model, ..
     for item in items:
         if not isinstance(item, Mapping) or item.get("type", "image") != "image":
             continue
-        name, count, eta = item.get("name"), _number(item.get("count")), _number(item.get("eta"))
+        name, count, eta = item.get("name"), number(item.get("count")) or 0.0, number(item.get("eta")) or 0.0
         if isinstance(name, str) and name and count > 0 and len(name) <= 200 and name.isprintable():
             ranked.append((anonymous and bool(_LARGE.search(name)), -count, eta, name))
     names = list(dict.fromkeys(name for *_, name in sorted(ranked)))
@@ -228,7 +229,3 @@ def _model(name: str, anonymous: bool) -> Model:
         schedulers=tuple(SAMPLERS),
         advice=ADVICE + (ANONYMOUS_ADVICE if anonymous else ""),
     )
-
-
-def _number(value: JSON) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from backends._answers import number
 from bot.core.ports import Price
 from bot.core.request import JSON
 
@@ -186,5 +187,5 @@ def _up(side: float) -> int:
 
 
 def _count(value: JSON) -> int | None:
-    ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
-    return int(value) if ok else None  # type: ignore[arg-type]  # an int, as was just seen
+    found = number(value, 0, 10**12)
+    return int(found) if found is not None and isinstance(value, int) else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from backends._answers import number
 from bot.core.errors import InvalidRequest
 from bot.core.request import JSON, Image, ImageRequest
 
@@ -141,13 +142,13 @@ def read_schema(document: JSON) -> Schema:
         names,
         called,
         {
-            name: (_number(value.get("minimum"), -math.inf), _number(value.get("maximum"), math.inf))
+            name: (_or(number(value.get("minimum")), -math.inf), _or(number(value.get("maximum")), math.inf))
             for name, value in numbers.items()
         },
         {
-            name: _number(value.get("default"), 0.0)
+            name: default
             for name, value in numbers.items()
-            if _is_number(value.get("default"))
+            if (default := number(value.get("default"))) is not None
         },
         _choices(properties.get("aspect_ratio"), schemas),
     )
@@ -172,9 +173,5 @@ def _at(value: JSON, *path: str) -> JSON:
     return value
 
 
-def _is_number(value: JSON) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _number(value: JSON, otherwise: float) -> float:
-    return float(value) if _is_number(value) else otherwise  # type: ignore[arg-type]  # checked just before
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value

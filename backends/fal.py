@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from backends._answers import number
 from backends._endpoint import at_home
 from backends._http import PICTURES, Http, poll_delays, raise_for
 from backends._licences import licence_of
@@ -233,8 +234,8 @@ def _seconds(status: Mapping[str, JSON], fields: Mapping[str, JSON]) -> float | 
     metrics, timings = status.get("metrics"), fields.get("timings")
     for where, name in ((metrics, "inference_time"), (timings, "inference")):
         value = where.get(name) if isinstance(where, Mapping) else None
-        if isinstance(value, int | float) and 0 <= value < 86_400:
-            return float(value)
+        if (seconds := number(value, 0, 86_400)) is not None:
+            return seconds
     return None
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from backends._answers import number
 from backends._horde_format import (
     ANONYMOUS,
     FREE_PIXELS,
@@ -194,8 +195,7 @@ def _censorship(item: Mapping[str, JSON]) -> bool:
 
 
 def _count(state: Mapping[str, JSON], name: str) -> int:
-    value = state.get(name)
-    return max(0, int(value)) if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    return int(number(state.get(name), 0) or 0)
 
 
 def create(target: str, settings: Settings) -> Backend:

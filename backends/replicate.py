@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from backends._answers import number
 from backends._endpoint import at_home
 from backends._http import PICTURES, Http, poll_delays
 from backends._licences import licence_of
@@ -187,8 +188,7 @@ def _finished(fields: Mapping[str, JSON]) -> Look:
     ]
     metrics = fields.get("metrics")
     seconds = metrics.get("predict_time") if isinstance(metrics, Mapping) else None
-    known = isinstance(seconds, int | float) and 0 <= seconds < 86_400
-    return Finished(tuple(found), device_seconds=float(seconds) if known else None)  # type: ignore[arg-type]
+    return Finished(tuple(found), device_seconds=number(seconds, 0, 86_400))
 
 
 def _failed(http: Http, fields: Mapping[str, JSON]) -> ContentRejected | Unavailable:
