@@ -50,7 +50,7 @@ ENDPOINT: Final[Mapping[str, JSON]] = {
     "organization_name": "acme",
     "display_name": "Stable Diffusion 2.1",
     "description": "Stable Diffusion 2.1, by default 768 x 768 pixels, 30 steps.",
-    "icon_url": "http://127.0.0.1:8765/playground/static/mark.svg",
+    "icon_url": "http://127.0.0.1:8765/docs/mark.svg",
     "input_schema": "{...}",
     "output_schema": "{...}",
     "price_description": "Free of charge",

@@ -21,7 +21,7 @@ from adapters.api.salad import SaladForm, place_of
 from adapters.api.salad_jobs import AT, paging
 from bot.core.errors import Unavailable
 from bot.core.ports import Model, Price
-from bot.core.request import JSON
+from bot.core.request import JSON, MAX_SEED
 
 if TYPE_CHECKING:
     from bot.core.studio import Studio
@@ -81,7 +81,7 @@ def _endpoint(name: str, organization: str, base: str, studio: Studio) -> dict[s
         "organization_name": organization,
         "display_name": shown if len(shown) >= 2 else name,
         "description": f"{model.title}, by default {usual}.{licence}"[:1000],
-        "icon_url": f"{base}/playground/static/mark.svg",
+        "icon_url": f"{base}/docs/mark.svg",
         "price_description": _price(model.price),
         "readme": (
             f"The model `{model.id}`, by default {usual}.{licence} "
@@ -111,7 +111,7 @@ def input_schema(model: Model, studio: Studio) -> dict[str, JSON]:
             "guidance_scale",
             {"type": "number", "minimum": limits.min_guidance, "maximum": limits.max_guidance},
         ),
-        "seed": ("seed", {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}),
+        "seed": ("seed", {"type": "integer", "minimum": 0, "maximum": MAX_SEED}),
         "negative_prompt": ("negative_prompt", text),
         "init_image": ("init_image", {"type": "string", "contentEncoding": "base64"}),
         "mask_image": ("mask_image", {"type": "string", "contentEncoding": "base64"}),
