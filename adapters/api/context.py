@@ -21,6 +21,7 @@ from adapters._incoming import Problem
 from adapters.api.door import Door, Visit
 from adapters.api.ids import Ids
 from adapters.api.recent import Recent
+from adapters.api.salad_outputs import Outputs
 from bot.core.errors import FairbrushError
 from bot.core.request import JSON
 from bot.core.settings import Secret, Settings
@@ -52,13 +53,15 @@ class Form(Protocol):
 
 
 class Context:
-    """What a group of routes is given. recent: what ended of late; secret, ids: of the
+    """What a group of routes is given. recent: what ended of late; outputs: reads pictures, few at a
+    time over polls and webhooks alike; secret, ids: of the
     running program, set when it starts."""
 
     def __init__(self, settings: Settings, door: Door) -> None:
         self.settings = settings
         self.door = door
         self.recent = Recent()
+        self.outputs = Outputs()
         self.sign_with(Secret(""))
 
     def sign_with(self, secret: Secret) -> None:

@@ -17,7 +17,6 @@ from adapters.api.context import Context, json_response
 from adapters.api.door import Visit
 from adapters.api.fields import Fields
 from adapters.api.salad import MAX_BODY, NAMES, SaladForm, place_of, read_inputs
-from adapters.api.salad_outputs import Outputs
 from bot.core.request import JSON, State
 
 API: Final = "salad-beta"
@@ -38,7 +37,6 @@ def routes(context: Context) -> list[web.RouteDef]:
 class _Api:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._outputs = Outputs()
 
     async def submit(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Queue a request."""
@@ -78,7 +76,7 @@ class _Api:
         if not result.state.ended:  # it is being taken up again
             return _told(public, "pending", None)
         stored = await visit.studio.show(group_id, visit.requester)
-        output = await self._outputs.of(result, texts(stored.address.get("warnings")))
+        output = await self._context.outputs.of(result, texts(stored.address.get("warnings")))
         return _told(public, "success" if result.state is State.DONE else "failed", output)
 
 

@@ -25,7 +25,6 @@ from adapters.api.door import Visit
 from adapters.api.fields import Fields, is_finite
 from adapters.api.salad import MAX_BODY, NAMES, SaladForm, place_of, read_inputs
 from adapters.api.salad_beta import texts
-from adapters.api.salad_outputs import Outputs
 from adapters.api.salad_views import Card, card_of, created, echo, job_json
 from adapters.api.webhooks import Webhooks, check_url, webhook_secret
 from bot.core.errors import InvalidRequest, NotFound, Refused
@@ -61,7 +60,6 @@ class Jobs:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._outputs = Outputs()
         self._cards: OrderedDict[str, Card] = OrderedDict()
 
     async def create(self, request: web.Request, visit: Visit) -> web.StreamResponse:
@@ -99,7 +97,7 @@ class Jobs:
         output: JSON = None
         if card.state.ended:
             result = await self._context.recent.result(group_id, visit.studio)
-            output = await self._outputs.of(result, texts(card.address.get("warnings")))
+            output = await self._context.outputs.of(result, texts(card.address.get("warnings")))
         return json_response(job_json(public, organization, endpoint, card, output))
 
     async def cancel(self, request: web.Request, visit: Visit) -> web.StreamResponse:
@@ -174,7 +172,7 @@ async def tell(
     if card.ended_at is not None and time.time() > card.ended_at + WEBHOOK_SECONDS:
         raise Refused("The webhook's receiver took nothing for a day.")
     public = context.ids.uuid(result.group_id, f"{key_id}:{API}:{organization}/{endpoint}")
-    output = await Outputs().of(result, texts(address.get("warnings")), most=WEBHOOK_BYTES)
+    output = await context.outputs.of(result, texts(address.get("warnings")), most=WEBHOOK_BYTES)
     body = json.dumps(job_json(public, organization, endpoint, card, output), separators=(",", ":"))
     await hooks.send(url, webhook_secret(context.secret, key_id), public, body.encode("ascii"))
 
