@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bot.core.ports import Conversation
     from bot.core.studio import Studio
 
-SECRET: Final = "FAIRBRUSH_SECRET_KEY"  # noqa: S105 - its name
 GROUPS: Final[tuple[Callable[[Context], list[web.RouteDef]], ...]] = (
     stochastic.routes,
     salad_beta.routes,
@@ -56,7 +55,7 @@ class Api:
 
     async def run(self, studio: Studio) -> None:
         """Serve until cancelled."""
-        self._context.sign_with(studio.settings.secret(SECRET))
+        self._context.sign_with(studio.settings.secret("FAIRBRUSH_SECRET_KEY"))
         self._door.open(studio)
         self._started.set()
         try:

@@ -135,13 +135,13 @@ def check_url(url: str, field: str, *, public: Callable[[IPAddress], bool] = is_
     """Raise InvalidRequest where a webhook's address is none that is ever reached, as its text shows."""
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises where it is no number
-        address = literal(parts.hostname or "")
+        host, _ = parts.hostname or "", parts.port  # ValueError where the port is no number
+        address = literal(host)
     except ValueError:
         raise _unreachable(field) from None
     plain = len(url) <= MAX_URL and url.isascii() and url.isprintable() and not set(url) & set(' "<>\\')
     inward = address is not None and not public(address)
-    local = (parts.hostname or "").rstrip(".").endswith(("localhost", ".local", ".internal"))
+    local = host.rstrip(".").endswith(("localhost", ".local", ".internal"))
     if not plain or parts.scheme != "https" or "@" in parts.netloc or inward or local:
         raise _unreachable(field)
 
