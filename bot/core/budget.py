@@ -77,7 +77,9 @@ class Budget:
         await self.look(store)
 
     async def look(self, store: Store) -> None:
-        """Read the daily budgets of keys anew."""
+        """Notice a new day, which nobody may ask about where all who wait lack money; and read the daily
+        budgets of keys anew."""
+        self._turn()
         keys = await store.keys()
         budgets = {f"key:{key.key_id}": key.daily_budget for key in keys if key.daily_budget is not None}
         if budgets != self._keys:
