@@ -221,15 +221,15 @@ async def test_a_backend_s_own_cap_holds_and_ends_at_midnight(tmp_path: Path) ->
 async def test_a_member_s_new_day_begins_though_nobody_else_asks_for_anything(tmp_path: Path) -> None:
     free, hired = local(), paid()
     hold = free.hold("start")
-    later = {"fal:flux": {"after": "0s"}}
-    async with hosted(tmp_path, free, hired, options=later, budget_per_user=0.05, job_timeout=1e6) as home:
+    rules: dict[str, Any] = {"options": {"fal:flux": {"after": "0s"}}, "budget_per_user": 0.05}
+    evening = 1_700_000_000.0 + TO_MIDNIGHT - 100.0
+    async with hosted(tmp_path, free, hired, now=evening, job_timeout=1e6, **rules) as home:
         for key in "123":  # the first stays at the free one, the second is paid for, the third cannot be
             await home.ask("a flat colour", key=key)
         await shown(home, "2")
         await home.clock.advance(60.0)
         assert len(hired.submitted) == 1
-        await home.clock.advance(TO_MIDNIGHT)
-        await home.until_passing(lambda: len(hired.submitted) == 2, steps=200)
+        await home.until_passing(lambda: len(hired.submitted) == 2, steps=400)
         hold.release()
 
 

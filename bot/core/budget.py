@@ -7,7 +7,7 @@ charges are the store's; here are their sums of today. Knows no queue and starts
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -63,8 +63,8 @@ class Budget:
         self._settings = settings
         self._clock = clock
         self._day = self._today()
-        self._days: dict[int, dict[str, float]] = {}
-        self._held: dict[str, float] = Counter()  # type: ignore[assignment]  # the same
+        self._days: dict[int, defaultdict[str, float]] = {}
+        self._held: defaultdict[str, float] = defaultdict(float)
         self._holds: dict[str, Hold] = {}
         self._told: set[str] = set()
         self.changes = 0
@@ -208,7 +208,7 @@ class Budget:
         self._spend(int(charge.at // DAY), scopes, charge.money)
 
     def _spend(self, day: int, scopes: Sequence[str], money: float) -> None:
-        sums = self._days.setdefault(day, Counter())  # type: ignore[arg-type]  # any number adds up in it
+        sums = self._days.setdefault(day, defaultdict(float))
         for scope in scopes:
             sums[scope] += money
         while len(self._days) > DAYS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -197,10 +196,6 @@ class Desk:
     def job(self, job_id: str) -> LiveJob | None:
         """A job in hand, None where there is none."""
         return self._jobs.get(job_id)
-
-    def waiting_jobs(self) -> Iterator[LiveJob]:
-        """All jobs in hand that wait in the queue."""
-        return (job for job in self._jobs.values() if job.state is State.QUEUED)
 
     def knows(self, event_key: str) -> bool:
         """Whether a group in hand came from this event."""

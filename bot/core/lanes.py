@@ -53,7 +53,6 @@ class Lane:
     loading_at: float = -math.inf
     trouble: str = ""
     terms: Terms = field(default_factory=Terms)
-    health: Health | None = None
     down_since: float | None = None
     limits: Limits = field(default_factory=Limits)
     others: Callable[[str], Model | None] = lambda name: None
@@ -97,7 +96,6 @@ class Lane:
         self.trouble = trouble
 
     def _note_health(self, health: Health, now: float) -> None:
-        self.health = health
         if health.loading:
             self.loading_at = now
         if health.ok or health.loading:

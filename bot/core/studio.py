@@ -278,14 +278,9 @@ class Studio:
         group = self._desk.groups.get(group_id)
         if group is None:
             return None
-        least: int | None = None
-        for job in group.jobs:
-            if job.state is State.RUNNING:
-                return 0
-            if not job.state.ended:
-                ahead = self._dispatcher.ahead(job)
-                least = ahead if least is None else min(least, ahead)
-        return least
+        if any(job.state is State.RUNNING for job in group.jobs):
+            return 0
+        return min((self._dispatcher.ahead(job) for job in group.jobs if not job.state.ended), default=None)
 
     def watch(self, group_id: str) -> AbstractAsyncContextManager[AsyncIterator[tuple[int, News]]]:
         """Every Preview, Progress and ImageReady of a group's jobs as (job's index, event), to its end.
